@@ -1,0 +1,522 @@
+"""``Backend``: the contract as an abstract class, with its documentation, and ``Namespace``, a view of one.
+
+A subclass writes the six abstract verbs. ``get_many``, ``set_many``, ``delete_many`` and ``namespace`` are composed of
+them; ``ping``, ``aclose`` and ``async with`` do no harm; the other verbs raise ``UnsupportedOperationError`` until the
+subclass provides them, since six verbs cannot make them atomic. Nothing here keeps state on the instance, so a subclass
+need not call ``super().__init__()``.
+
+The documentation of the verbs is here and nowhere else: backends inherit it, and the blocking face is generated from it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self, overload
+
+from typing_extensions import TypeVar
+
+from ._errors import BackendClosedError, UnsupportedOperationError
+from ._types import MISSING, TTL, JSONValue, KeepTTL, check_key, check_keys, check_mapping, check_name, check_new_ttl, check_prefix
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from pydantic import TypeAdapter
+    from typing_extensions import TypeForm
+
+T = TypeVar("T")
+D = TypeVar("D", default=None)
+
+_SCHEMES: Final = {
+    "memory": "._memory:MemoryBackend",
+    "redis": "._redis:RedisBackend",
+    "rediss": "._redis:RedisBackend",
+    "unix": "._redis:RedisBackend",
+}
+_CLEAR_BATCH: Final = 1000
+
+
+class Backend(ABC):
+    """A key-value store with expiry, atomic counters and typed values, shared by everything in an application.
+
+    One instance may be used by any number of tasks, event loops and threads at once. Keys are ``str``; a ttl is seconds
+    (``int``, ``float``) or a ``timedelta``, at most 10**11 seconds, rounded up to the next millisecond. A key is
+    *missing* if it was never set, was deleted, has expired, or was evicted from a bounded backend; a key that is not
+    missing is *live*. ``None`` is a value like any other.
+
+    Every verb may raise, and its documentation does not repeat:
+
+    * ``TypeError``, ``ValueError``: a key, ttl, count or type is not what it must be. Nothing was changed.
+    * ``BackendClosedError``: the backend was closed, before or during the call.
+    * ``BackendConnectionError`` (``AuthenticationError``, ``BackendTimeoutError``): the store could not be reached;
+      nothing was changed. Never on memory.
+    * ``OutcomeUnknownError``: a write may have been sent and no reply came. Never on memory.
+    * ``ResponseError``: the server refused the command. Never on memory.
+
+    Whether a verb is a checkpoint depends on the backend: those of ``MemoryBackend`` never suspend.
+    """
+
+    never_suspends: ClassVar[bool] = False
+    """Set it to ``True`` in the body of a subclass whose coroutines never suspend: the blocking face then runs them in
+    the calling thread instead of an event loop. It says so for that very class, not for subclasses of it."""
+
+    @staticmethod
+    def from_url(url: str, **options: Any) -> Backend:
+        """Build a backend from configuration.
+
+        Args:
+            url: ``memory://`` or ``redis://``, ``rediss://``, ``unix://``, with the options of the backend's class as
+                query, as in ``memory://?maxsize=10000&policy=lfu``.
+            **options: Further keyword arguments for the class.
+
+        Raises:
+            ValueError: The scheme or an option is unknown, or the value of an option is not valid.
+            ImportError: The backend needs an extra that is not installed; the message names it.
+        """
+        if not isinstance(url, str):
+            raise TypeError(f"a url must be a str, not {type(url).__name__}")
+        scheme = url.partition(":")[0].lower()
+        if scheme not in _SCHEMES or "://" not in url:
+            raise ValueError(f"a backend's url begins with one of {', '.join(f'{name}://' for name in _SCHEMES)}")
+        module, _, name = _SCHEMES[scheme].partition(":")
+        backend_class = getattr(importlib.import_module(module, __package__), name)
+        backend: Backend = backend_class._from_url(url, **options)
+        return backend
+
+    @abstractmethod
+    async def set(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> None:
+        """Store ``value`` under ``key`` and replace both value and expiry. Atomic.
+
+        Args:
+            key: The key.
+            value: Anything pydantic can turn into JSON, or ``bytes``, which are stored raw.
+            ttl: Seconds until the key expires. ``None`` removes an earlier expiry, ``KEEP_TTL`` leaves it as it is.
+
+        Raises:
+            SerializationError: The value could not be read back, so it was not stored.
+            CapacityError: The value alone is larger than the backend's bound.
+        """
+
+    @overload
+    async def get(self, key: str, *, default: D = ..., renew: TTL | None = ...) -> JSONValue | bytes | D: ...
+    @overload
+    async def get(self, key: str, type: type[T], *, default: D = ..., renew: TTL | None = ...) -> T | D: ...
+    @overload
+    async def get(self, key: str, type: TypeAdapter[T], *, default: D = ..., renew: TTL | None = ...) -> T | D: ...
+    @overload
+    async def get(self, key: str, type: TypeForm[T], *, default: D = ..., renew: TTL | None = ...) -> T | D: ...
+    @abstractmethod
+    async def get(self, key: str, type: Any = Any, *, default: Any = None, renew: TTL | None = None) -> Any:
+        """Return the value of ``key``, validated as ``type``, or ``default`` if it is missing.
+
+        Args:
+            key: The key.
+            type: Any type expression that pydantic can validate, or a ``TypeAdapter``. Reading is strict: a stored
+                ``"1"`` is not an ``int``. Without a type, the value comes as plain JSON data, or as ``bytes`` where
+                ``bytes`` were stored.
+            default: What to return if the key is missing.
+            renew: Seconds. On a hit, also set the expiry anew, in the same atomic step (a sliding expiry).
+
+        Raises:
+            DeserializationError: The stored value is not valid as ``type``.
+        """
+
+    @abstractmethod
+    async def delete(self, key: str) -> bool:
+        """Remove ``key``. Atomic.
+
+        Returns:
+            ``True`` if a live key was removed, ``False`` if it was missing.
+        """
+
+    @abstractmethod
+    async def exists(self, key: str) -> bool:
+        """Return whether ``key`` is live."""
+
+    @abstractmethod
+    async def increment(self, key: str, ttl: TTL | None = None, *, by: int = 1) -> int:
+        """Add ``by`` to the counter ``key`` and return the new value. Atomic.
+
+        A missing key counts as 0. If the key has no expiry after the step and ``ttl`` is given, the expiry is set, in
+        the same step; an expiry that is there is never moved (a fixed window).
+
+        Args:
+            key: The key.
+            ttl: Seconds until a counter that has no expiry expires.
+            by: Any integer of the signed 64-bit range.
+
+        Raises:
+            CounterError: The value is not an integer, or would leave the signed 64-bit range. Nothing was changed.
+        """
+
+    @abstractmethod
+    async def clear(self) -> None:
+        """Remove every key of this backend or namespace and of its child namespaces, and no other key.
+
+        Keys that were there throughout are gone; keys written meanwhile may or may not be. Not atomic: a call that
+        fails midway may have removed some.
+        """
+
+    async def add(self, key: str, value: Any, ttl: TTL | None = None) -> bool:
+        """Store ``value`` only if ``key`` is missing. Atomic.
+
+        Args:
+            key: The key.
+            value: As for ``set``.
+            ttl: Seconds until the key expires; ``None`` for no expiry.
+
+        Returns:
+            Whether it was stored.
+
+        Raises:
+            SerializationError: The value could not be read back, so it was not stored.
+            CapacityError: The value alone is larger than the backend's bound.
+            UnsupportedOperationError: The backend does not provide this verb.
+        """
+        self._unsupported("add")
+
+    async def replace(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> bool:
+        """Store ``value`` only if ``key`` is live. Atomic.
+
+        Args:
+            key: The key.
+            value: As for ``set``.
+            ttl: As for ``set``; ``KEEP_TTL`` leaves the expiry as it is.
+
+        Returns:
+            Whether it was stored.
+
+        Raises:
+            SerializationError: The value could not be read back, so it was not stored.
+            CapacityError: The value alone is larger than the backend's bound.
+            UnsupportedOperationError: The backend does not provide this verb.
+        """
+        self._unsupported("replace")
+
+    @overload
+    async def pop(self, key: str, *, default: D = ...) -> JSONValue | bytes | D: ...
+    @overload
+    async def pop(self, key: str, type: type[T], *, default: D = ...) -> T | D: ...
+    @overload
+    async def pop(self, key: str, type: TypeAdapter[T], *, default: D = ...) -> T | D: ...
+    @overload
+    async def pop(self, key: str, type: TypeForm[T], *, default: D = ...) -> T | D: ...
+    async def pop(self, key: str, type: Any = Any, *, default: Any = None) -> Any:
+        """Return the value of ``key`` and remove it; no two callers get the same one.
+
+        Args:
+            key: The key.
+            type: As for ``get``. With a type it takes two round trips on Redis: read and validate, then delete if
+                unchanged.
+            default: What to return if the key is missing.
+
+        Raises:
+            DeserializationError: The stored value is not valid as ``type``; the key stays.
+            UnsupportedOperationError: The backend does not provide this verb.
+        """
+        self._unsupported("pop")
+
+    async def ttl(self, key: str) -> float | None:
+        """Return the seconds until ``key`` expires.
+
+        Returns:
+            ``math.inf`` if it has no expiry, ``None`` if it is missing.
+
+        Raises:
+            UnsupportedOperationError: The backend does not provide this verb.
+        """
+        self._unsupported("ttl")
+
+    async def touch(self, key: str, ttl: TTL | None) -> bool:
+        """Set the expiry of ``key`` anew. Atomic.
+
+        Args:
+            key: The key.
+            ttl: Seconds until it expires; ``None`` removes the expiry.
+
+        Returns:
+            ``True`` for every live key, ``False`` if it is missing.
+
+        Raises:
+            UnsupportedOperationError: The backend does not provide this verb.
+        """
+        self._unsupported("touch")
+
+    @overload
+    async def get_many(self, keys: Iterable[str]) -> dict[str, JSONValue | bytes]: ...
+    @overload
+    async def get_many(self, keys: Iterable[str], type: type[T]) -> dict[str, T]: ...
+    @overload
+    async def get_many(self, keys: Iterable[str], type: TypeAdapter[T]) -> dict[str, T]: ...
+    @overload
+    async def get_many(self, keys: Iterable[str], type: TypeForm[T]) -> dict[str, T]: ...
+    async def get_many(self, keys: Iterable[str], type: Any = Any) -> dict[str, Any]:
+        """Return the values of the live keys among ``keys``, in the order asked.
+
+        Args:
+            keys: An iterable of keys; one given twice counts once.
+            type: As for ``get``.
+
+        Raises:
+            DeserializationError: One of the values is not valid as ``type``.
+        """
+        found: dict[str, Any] = {}
+        for key in check_keys(keys):
+            value = await self.get(key, type, default=MISSING)
+            if value is not MISSING:
+                found[key] = value
+        return found
+
+    async def set_many(self, mapping: Mapping[str, Any], ttl: TTL | KeepTTL | None = None) -> None:
+        """Store every pair of ``mapping`` as ``set`` would. Not atomic: a call that fails midway may be done in part.
+
+        Args:
+            mapping: Keys and values.
+            ttl: As for ``set``, for all of them.
+
+        Raises:
+            SerializationError: A value could not be read back.
+            CapacityError: A value alone is larger than the backend's bound.
+        """
+        pairs = check_mapping(mapping)
+        check_new_ttl(ttl)
+        for key, value in pairs:
+            await self.set(key, value, ttl)
+
+    async def delete_many(self, keys: Iterable[str]) -> int:
+        """Remove every key of ``keys``. Not atomic: a call that fails midway may be done in part.
+
+        Args:
+            keys: An iterable of keys; one given twice counts once.
+
+        Returns:
+            How many live keys were removed.
+        """
+        removed = 0
+        for key in check_keys(keys):
+            removed += await self.delete(key)
+        return removed
+
+    async def compare_and_set(
+        self, key: str, expected: Any, value: Any, ttl: TTL | KeepTTL | None = None
+    ) -> bool:
+        """Store ``value`` only if the stored bytes are those that ``set(key, expected)`` would store. Atomic.
+
+        The order of a dict or set counts, and so does foreign spacing; ``1``, ``1.0`` and ``True`` differ.
+
+        Args:
+            key: The key.
+            expected: The value that must be there.
+            value: As for ``set``.
+            ttl: As for ``set``; ``KEEP_TTL`` leaves the expiry as it is.
+
+        Returns:
+            Whether it was stored; ``False`` if the key is missing.
+
+        Raises:
+            SerializationError: ``expected`` or ``value`` cannot be stored.
+            CapacityError: The value alone is larger than the backend's bound.
+            UnsupportedOperationError: The backend does not provide this verb.
+        """
+        self._unsupported("compare_and_set")
+
+    async def compare_and_delete(self, key: str, expected: Any) -> bool:
+        """Remove ``key`` only if the stored bytes are those that ``set(key, expected)`` would store. Atomic.
+
+        Args:
+            key: The key.
+            expected: The value that must be there, compared as by ``compare_and_set``.
+
+        Returns:
+            Whether it was removed; ``False`` if the key is missing.
+
+        Raises:
+            SerializationError: ``expected`` cannot be stored.
+            UnsupportedOperationError: The backend does not provide this verb.
+        """
+        self._unsupported("compare_and_delete")
+
+    def scan(self, prefix: str = "") -> AsyncIterator[str]:
+        """Iterate over the live keys that start with ``prefix``, in no order.
+
+        A key that is there throughout is yielded at least once; Redis may repeat one while it rehashes. Keys written
+        or removed meanwhile may or may not be yielded. Foreign keys that are not UTF-8 are passed over.
+
+        Args:
+            prefix: The beginning of the keys, without the namespace's own prefix; they are yielded without it, too.
+
+        Raises:
+            UnsupportedOperationError: The backend does not provide this verb.
+        """
+        self._unsupported("scan")
+
+    def namespace(self, name: str) -> Backend:
+        """Return a view of this backend whose keys are prefixed with ``name + ":"``.
+
+        Views share the store of the backend. Closing a view closes the view only.
+
+        Args:
+            name: Any key that is not empty.
+        """
+        return Namespace(self, check_name(name) + ":")
+
+    async def ping(self) -> None:
+        """Reach the store, or raise."""
+
+    async def aclose(self) -> None:
+        """Release what is held. Idempotent.
+
+        Calls in flight end in ``BackendClosedError``, and so does every verb after it.
+        """
+
+    async def __aenter__(self) -> Self:
+        """Return the backend itself; leaving the block closes it."""
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the backend."""
+        await self.aclose()
+
+    async def _clear_prefix(self, prefix: str) -> None:
+        """Remove every key that starts with ``prefix``: what ``clear`` of a namespace does."""
+        if type(self).scan is Backend.scan:
+            self._unsupported("clear", "clear of a namespace, which needs scan")
+        batch: list[str] = []
+        async for key in self.scan(prefix):
+            batch.append(key)
+            if len(batch) == _CLEAR_BATCH:
+                await self.delete_many(batch)
+                batch = []
+        await self.delete_many(batch)
+
+    def _blocking_twin(self) -> Backend | None:
+        """Return a backend over the same store whose coroutines never suspend, or ``None`` if there is none."""
+        return self if type(self).__dict__.get("never_suspends") is True else None
+
+    def _unsupported(self, verb: str, what: str | None = None) -> NoReturn:
+        name = type(self).__qualname__
+        raise UnsupportedOperationError(f"{name} does not provide {what or verb}", verb=verb, class_name=name)
+
+
+class _View:
+    """Whether a namespace is closed, shared by its blocking twin."""
+
+    __slots__ = ("closed",)
+
+    def __init__(self) -> None:
+        self.closed = False
+
+
+class Namespace(Backend):
+    """A view of a backend whose keys all begin with one prefix. Made by ``Backend.namespace``."""
+
+    def __init__(self, parent: Backend, prefix: str, view: _View | None = None) -> None:
+        self._parent = parent
+        self._prefix = prefix
+        self._view = view or _View()
+
+    def __repr__(self) -> str:
+        return f"<namespace {self._prefix!r} of {self._parent!r}>"
+
+    def _full(self, key: str) -> str:
+        if self._view.closed:
+            raise BackendClosedError("this view of the backend is closed")
+        return self._prefix + check_key(key)
+
+    async def set(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> None:
+        await self._parent.set(self._full(key), value, ttl)
+
+    async def get(self, key: str, type: Any = Any, *, default: Any = None, renew: TTL | None = None) -> Any:
+        if renew is None:
+            return await self._parent.get(self._full(key), type, default=default)
+        return await self._parent.get(self._full(key), type, default=default, renew=renew)
+
+    async def delete(self, key: str) -> bool:
+        return await self._parent.delete(self._full(key))
+
+    async def exists(self, key: str) -> bool:
+        return await self._parent.exists(self._full(key))
+
+    async def increment(self, key: str, ttl: TTL | None = None, *, by: int = 1) -> int:
+        return await self._parent.increment(self._full(key), ttl, by=by)
+
+    async def clear(self) -> None:
+        await self._parent._clear_prefix(self._full(""))
+
+    async def add(self, key: str, value: Any, ttl: TTL | None = None) -> bool:
+        return await self._parent.add(self._full(key), value, ttl)
+
+    async def replace(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> bool:
+        return await self._parent.replace(self._full(key), value, ttl)
+
+    async def pop(self, key: str, type: Any = Any, *, default: Any = None) -> Any:
+        return await self._parent.pop(self._full(key), type, default=default)
+
+    async def ttl(self, key: str) -> float | None:
+        return await self._parent.ttl(self._full(key))
+
+    async def touch(self, key: str, ttl: TTL | None) -> bool:
+        return await self._parent.touch(self._full(key), ttl)
+
+    async def get_many(self, keys: Iterable[str], type: Any = Any) -> dict[str, Any]:
+        cut = len(self._full(""))
+        found = await self._parent.get_many([self._full(key) for key in check_keys(keys)], type)
+        return {key[cut:]: value for key, value in found.items()}
+
+    async def set_many(self, mapping: Mapping[str, Any], ttl: TTL | KeepTTL | None = None) -> None:
+        self._full("")
+        await self._parent.set_many({self._full(key): value for key, value in check_mapping(mapping)}, ttl)
+
+    async def delete_many(self, keys: Iterable[str]) -> int:
+        self._full("")
+        return await self._parent.delete_many([self._full(key) for key in check_keys(keys)])
+
+    async def compare_and_set(
+        self, key: str, expected: Any, value: Any, ttl: TTL | KeepTTL | None = None
+    ) -> bool:
+        return await self._parent.compare_and_set(self._full(key), expected, value, ttl)
+
+    async def compare_and_delete(self, key: str, expected: Any) -> bool:
+        return await self._parent.compare_and_delete(self._full(key), expected)
+
+    def scan(self, prefix: str = "") -> AsyncIterator[str]:
+        return _Stripped(self._parent.scan(self._full(check_prefix(prefix))), self)
+
+    def namespace(self, name: str) -> Backend:
+        return Namespace(self._parent, self._full(check_name(name)) + ":")
+
+    async def ping(self) -> None:
+        self._full("")
+        await self._parent.ping()
+
+    async def aclose(self) -> None:
+        self._view.closed = True
+
+    async def _clear_prefix(self, prefix: str) -> None:
+        await self._parent._clear_prefix(self._full(prefix))
+
+    def _blocking_twin(self) -> Backend | None:
+        twin = self._parent._blocking_twin()
+        return None if twin is None else Namespace(twin, self._prefix, self._view)
+
+
+class _Stripped:
+    """The keys of a namespace's scan, without its prefix.
+
+    Not an async generator: one that is left before its end would make trio warn.
+    """
+
+    def __init__(self, keys: AsyncIterator[str], namespace: Namespace) -> None:
+        self._keys = keys
+        self._namespace = namespace
+
+    def __aiter__(self) -> AsyncIterator[str]:
+        return self
+
+    async def __anext__(self) -> str:
+        cut = len(self._namespace._full(""))
+        return (await anext(self._keys))[cut:]
