@@ -12,19 +12,32 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self, overload
 
 from typing_extensions import TypeVar
 
 from ._errors import BackendClosedError, UnsupportedOperationError
-from ._types import MISSING, TTL, JSONValue, KeepTTL, check_key, check_keys, check_mapping, check_name, check_new_ttl, check_prefix
+from ._types import (
+    MISSING,
+    TTL,
+    JSONValue,
+    KeepTTL,
+    check_key,
+    check_keys,
+    check_mapping,
+    check_name,
+    check_new_ttl,
+    check_prefix,
+)
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from pydantic import TypeAdapter
     from typing_extensions import TypeForm
+
+    from ._steps import Step
 
 T = TypeVar("T")
 D = TypeVar("D", default=None)
@@ -299,9 +312,7 @@ class Backend(ABC):
             removed += await self.delete(key)
         return removed
 
-    async def compare_and_set(
-        self, key: str, expected: Any, value: Any, ttl: TTL | KeepTTL | None = None
-    ) -> bool:
+    async def compare_and_set(self, key: str, expected: Any, value: Any, ttl: TTL | KeepTTL | None = None) -> bool:
         """Store ``value`` only if the stored bytes are those that ``set(key, expected)`` would store. Atomic.
 
         The order of a dict or set counts, and so does foreign spacing; ``1``, ``1.0`` and ``True`` differ.
@@ -393,6 +404,14 @@ class Backend(ABC):
                 batch = []
         await self.delete_many(batch)
 
+    def _runs_steps(self) -> bool:
+        """Whether this backend runs atomic steps over several keys."""
+        return False
+
+    async def _run_step(self, step: Step, keys: Sequence[str], args: Sequence[str | int | float | bytes]) -> Any:
+        """Run an atomic step over ``keys`` and return its answer."""
+        self._unsupported(step.name)
+
     def _blocking_twin(self) -> Backend | None:
         """Return a backend over the same store whose coroutines never suspend, or ``None`` if there is none."""
         return self if type(self).__dict__.get("never_suspends") is True else None
@@ -475,9 +494,7 @@ class Namespace(Backend):
         self._full("")
         return await self._parent.delete_many([self._full(key) for key in check_keys(keys)])
 
-    async def compare_and_set(
-        self, key: str, expected: Any, value: Any, ttl: TTL | KeepTTL | None = None
-    ) -> bool:
+    async def compare_and_set(self, key: str, expected: Any, value: Any, ttl: TTL | KeepTTL | None = None) -> bool:
         return await self._parent.compare_and_set(self._full(key), expected, value, ttl)
 
     async def compare_and_delete(self, key: str, expected: Any) -> bool:
@@ -498,6 +515,12 @@ class Namespace(Backend):
 
     async def _clear_prefix(self, prefix: str) -> None:
         await self._parent._clear_prefix(self._full(prefix))
+
+    def _runs_steps(self) -> bool:
+        return self._parent._runs_steps()
+
+    async def _run_step(self, step: Step, keys: Sequence[str], args: Sequence[str | int | float | bytes]) -> Any:
+        return await self._parent._run_step(step, [self._full(key) for key in keys], args)
 
     def _blocking_twin(self) -> Backend | None:
         twin = self._parent._blocking_twin()

@@ -34,9 +34,7 @@ class BoundedMapping:
         evicted: Called with the key and the entry of everybody who had to go.
     """
 
-    def __init__(
-        self, maxsize: int | None, maxbytes: int | None, policy: str, lock: Any, evicted: Evicted
-    ) -> None:
+    def __init__(self, maxsize: int | None, maxbytes: int | None, policy: str, lock: Any, evicted: Evicted) -> None:
         self.lock = lock
         self._maxsize = maxsize
         self._maxbytes = maxbytes

@@ -182,4 +182,3 @@ def _misfit(type: Any, key: str | None, detail: str) -> DeserializationError:
     name = "plain JSON data" if type is Any else type_name(type)
     where = "" if key is None else f" of key {key!r}"
     return DeserializationError(f"the value{where} is not valid as {name}: {detail}", key=key, type_name=name)
-

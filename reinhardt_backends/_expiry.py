@@ -16,18 +16,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-# (width of a slot in seconds, number of slots), near to far.
-LEVELS: Final = ((0.25, 64), (8.0, 64), (256.0, 128))
+# (slots a second, number of slots), near to far. All are powers of two, so that a product and a mask find the slot.
+LEVELS: Final = ((1 / 0.25, 64), (1 / 8, 64), (1 / 256, 128))
 
 _FINE, _FINE_COUNT = LEVELS[0]
 _MIDDLE, _MIDDLE_COUNT = LEVELS[1]
 _COARSE, _COARSE_COUNT = LEVELS[2]
 # A level reaches two slots less far than it is long: the slot under way and the one just passed are not free.
-_FINE_REACH = _FINE * (_FINE_COUNT - 2)
-_MIDDLE_REACH = _MIDDLE * (_MIDDLE_COUNT - 2)
-_COARSE_REACH = _COARSE * (_COARSE_COUNT - 2)
-_MIDDLE_BASE = _FINE_COUNT
-_COARSE_BASE = _FINE_COUNT + _MIDDLE_COUNT
+_FINE_REACH: Final = (_FINE_COUNT - 2) / _FINE
+_MIDDLE_REACH: Final = (_MIDDLE_COUNT - 2) / _MIDDLE
+_COARSE_REACH: Final = (_COARSE_COUNT - 2) / _COARSE
+_FINE_MASK: Final = _FINE_COUNT - 1
+_MIDDLE_MASK: Final = _MIDDLE_COUNT - 1
+_COARSE_MASK: Final = _COARSE_COUNT - 1
+_MIDDLE_BASE: Final = _FINE_COUNT
+_COARSE_BASE: Final = _FINE_COUNT + _MIDDLE_COUNT
 
 UNFILED: Final = -1
 """The slot of a key without expiry."""
@@ -44,21 +47,21 @@ class ExpiryRing:
 
     def __init__(self, now: float) -> None:
         self._slots: list[dict[str, None]] = [{} for _, count in LEVELS for _ in range(count)]
-        self._ticks = [int(now // width) for width, _ in LEVELS]
+        self._ticks = [int(now * rate) for rate, _ in LEVELS]
         self._passed: list[dict[str, None]] = []
-        self.due = (self._ticks[0] + 1) * _FINE
+        self.due = (self._ticks[0] + 1) / _FINE
 
     def file(self, key: str, expiry: float, now: float) -> int:
         """File ``key`` and return its slot. ``take`` has been called with this ``now``, or is not due."""
         ahead = expiry - now
         if ahead < _FINE_REACH:
-            slot = int(expiry // _FINE) % _FINE_COUNT
+            slot = int(expiry * _FINE) & _FINE_MASK
         elif ahead < _MIDDLE_REACH:
-            slot = _MIDDLE_BASE + int(expiry // _MIDDLE) % _MIDDLE_COUNT
+            slot = _MIDDLE_BASE + (int(expiry * _MIDDLE) & _MIDDLE_MASK)
+        elif ahead < _COARSE_REACH:
+            slot = _COARSE_BASE + (int(expiry * _COARSE) & _COARSE_MASK)
         else:
-            if ahead > _COARSE_REACH:
-                expiry = now + _COARSE_REACH
-            slot = _COARSE_BASE + int(expiry // _COARSE) % _COARSE_COUNT
+            slot = _COARSE_BASE + (int((now + _COARSE_REACH) * _COARSE) & _COARSE_MASK)
         self._slots[slot][key] = None
         return slot
 
@@ -69,7 +72,7 @@ class ExpiryRing:
 
     def take(self, now: float, limit: int) -> list[str]:
         """Return up to ``limit`` keys of passed slots, which it forgets: delete them, or file them again."""
-        if now >= (self._ticks[0] + 1) * _FINE:
+        if now >= (self._ticks[0] + 1) / _FINE:
             self._turn(now)
         passed = self._passed
         taken: list[str] = []
@@ -81,14 +84,14 @@ class ExpiryRing:
             except KeyError:
                 passed.pop()
         # While keys are left over, every call is due.
-        self.due = now if passed else (self._ticks[0] + 1) * _FINE
+        self.due = now if passed else (self._ticks[0] + 1) / _FINE
         return taken
 
     def pending(self, now: float) -> Iterator[str]:
         """Every filed key whose expiry may have come by ``now``, and perhaps some more than once."""
-        if now >= (self._ticks[0] + 1) * _FINE:
+        if now >= (self._ticks[0] + 1) / _FINE:
             self._turn(now)
-            self.due = now if self._passed else (self._ticks[0] + 1) * _FINE
+            self.due = now if self._passed else (self._ticks[0] + 1) / _FINE
         for keys in self._passed:
             yield from keys
         base = 0
@@ -99,8 +102,8 @@ class ExpiryRing:
     def _turn(self, now: float) -> None:
         """Set aside the slots whose time has passed."""
         base = 0
-        for level, (width, count) in enumerate(LEVELS):
-            tick = int(now // width)
+        for level, (rate, count) in enumerate(LEVELS):
+            tick = int(now * rate)
             for passing in range(max(self._ticks[level], tick - count), tick):
                 slot = base + passing % count
                 if self._slots[slot]:

@@ -1,37 +1,24 @@
 """``MemoryBackend``: a store in the process.
 
-One mapping of key to an exact tuple ``(value, expiry, slot)``: the value as ``pack`` gives it, the instant it expires
-on the clock, and the slot of the expiry ring in which the key is filed. Tuples of scalars drop out of the garbage
-collector, so a million keys cost it nothing.
-
-Every write holds the lock; reads of an unbounded backend do not, since one look-up in a dict is atomic and an entry
-never changes once it is there. The lock is re-entrant: a signal handler or a finalizer may call the backend in the
-middle of a write of the same thread. So a write fetches the entry and stores the new one with no call in between, and
-files a key in the ring before it stores it.
+The entries and the steps on them are in ``_entries.py``; here are the verbs. ``get``, ``set`` and ``increment`` take the
+common case themselves, one look-up and one store, and leave the rest to the steps.
 
 Each verb is a plain function under a thin ``async def``. The blocking face calls the plain function.
 """
 
 from __future__ import annotations
 
-import math
-import os
-import threading
 import time
-import weakref
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from typing import Any, ClassVar, Final, NoReturn, Self
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 from urllib.parse import parse_qsl, urlsplit
 
 from ._backend import Backend
-from ._bounded import BoundedMapping, Policy, check_bounds
+from ._bounded import Policy
 from ._codec import check_type, pack, same_packed, unpack
-from ._errors import BackendClosedError, CounterError
-from ._expiry import UNFILED, ExpiryRing
+from ._entries import CLOSED, NEVER, Entries, Entry, peek
 from ._types import (
     KEEP_TTL,
-    MAX_COUNT,
-    MIN_COUNT,
     MISSING,
     TTL,
     KeepTTL,
@@ -40,17 +27,17 @@ from ._types import (
     check_keys,
     check_mapping,
     check_prefix,
-    check_ttl,
 )
 
-Entry = tuple[Any, float, int]
+if TYPE_CHECKING:
+    from ._steps import Step
 
-NEVER: Final = math.inf
-SWEEP: Final = 256
-"""How many expired keys one call removes at most."""
+# Between these CPython compares fastest, and sums are far from 64 bits.
+_LOW: Final = -(10**9)
+_HIGH: Final = 10**9
 
 
-class MemoryBackend(Backend):
+class MemoryBackend(Entries, Backend):
     """A backend that keeps everything in the memory of the process: fast, thread-safe, expiring by itself.
 
     Its coroutines never suspend: they are cheap, and they are not checkpoints. Use it from any number of threads and
@@ -82,14 +69,7 @@ class MemoryBackend(Backend):
         policy: Policy = "lru",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._clock = clock
-        self._lock = threading.RLock()
-        self._ring = ExpiryRing(clock())
-        self._bounds = (maxsize, maxbytes, policy)
-        self._data: Any = self._new_mapping()
-        # The last ttl that was checked, and its seconds. Callers give the same object again and again.
-        self._checked: tuple[Any, float] = (MemoryBackend, NEVER)
-        _instances.add(self)
+        super().__init__(clock, maxsize, maxbytes, policy)
 
     @classmethod
     def _from_url(cls, url: str, **options: Any) -> Self:
@@ -169,9 +149,7 @@ class MemoryBackend(Backend):
     async def delete_many(self, keys: Iterable[str]) -> int:
         return self._delete_many(keys)
 
-    async def compare_and_set(
-        self, key: str, expected: Any, value: Any, ttl: TTL | KeepTTL | None = None
-    ) -> bool:
+    async def compare_and_set(self, key: str, expected: Any, value: Any, ttl: TTL | KeepTTL | None = None) -> bool:
         return self._compare_and_set(key, expected, value, ttl)
 
     async def compare_and_delete(self, key: str, expected: Any) -> bool:
@@ -185,6 +163,12 @@ class MemoryBackend(Backend):
 
     async def aclose(self) -> None:
         return self._close()
+
+    def _runs_steps(self) -> bool:
+        return True
+
+    async def _run_step(self, step: Step, keys: Sequence[str], args: Sequence[str | int | float | bytes]) -> Any:
+        return self._step(step, keys, args)
 
     async def _clear_prefix(self, prefix: str) -> None:
         return self._remove_prefix(prefix)
@@ -207,7 +191,7 @@ class MemoryBackend(Backend):
         lock.acquire()
         try:
             now = self._clock()
-            if now >= self._ring.due:
+            if now >= self._due:
                 self._sweep(now)
             expiry = now + seconds
             data = self._data
@@ -222,11 +206,11 @@ class MemoryBackend(Backend):
     def _get(self, key: str, type: Any = Any, default: Any = None, renew: TTL | None = None) -> Any:
         entry = self._data.get(key)
         if entry is not None and renew is None:
-            value, expiry, _ = entry
             now = self._clock()
-            if now < expiry:
-                if now >= self._ring.due:
+            if now < entry[1]:
+                if now >= self._due:
                     self._sweep_if_free(now)
+                value = entry[0]
                 kept = value.__class__
                 if (kept is type or type is Any) and kept is not bytes:
                     return value
@@ -239,7 +223,7 @@ class MemoryBackend(Backend):
         seconds = self._seconds(renew)
         while True:
             now = self._clock()
-            if now >= self._ring.due:
+            if now >= self._due:
                 self._sweep_if_free(now)
             entry = self._data.get(key)
             if entry is None or entry[1] <= now:
@@ -266,52 +250,39 @@ class MemoryBackend(Backend):
         return False
 
     def _exists(self, key: str) -> bool:
-        entry = _peek(self._data, key)
+        entry = peek(self._data, key)
         if entry is None:
             check_key(key)
             return False
         return bool(self._clock() < entry[1])
 
     def _increment(self, key: str, ttl: TTL | None = None, by: int = 1) -> int:
-        if by.__class__ is not int or not MIN_COUNT <= by <= MAX_COUNT:
-            by = check_count(by)
-        if ttl is None:
-            seconds = NEVER
-        else:
-            checked = self._checked
-            seconds = checked[1] if checked[0] is ttl else self._seconds(ttl)
+        if by.__class__ is not int or not _LOW < by < _HIGH:
+            return self._count(key, ttl, check_count(by))
+        if ttl is not None and self._checked[0] is not ttl:
+            self._seconds(ttl)
         lock = self._lock
         lock.acquire()
         try:
             now = self._clock()
-            if now >= self._ring.due:
+            if now >= self._due:
                 self._sweep(now)
             data = self._data
-            entry = data[key] if key in data else None
-            if entry is not None and now < entry[1]:
-                old, expiry, slot = entry
-                new: int = old + by if old.__class__ is int else MAX_COUNT + 1
-                if not (MIN_COUNT <= new <= MAX_COUNT and MIN_COUNT <= old <= MAX_COUNT):
-                    raise _counter_error(key, old)
-                if expiry < NEVER or seconds == NEVER:
-                    data[key] = (new, expiry, slot)
-                    return new
-            else:
-                new = by
-            if self._swap(key, entry, new, now + seconds, now):
-                return new
+            if key in data:
+                old, expiry, slot = data[key]
+                if old.__class__ is int and now < expiry and (ttl is None or expiry < NEVER):
+                    new: int = old + by
+                    if _LOW < new < _HIGH:
+                        data[key] = (new, expiry, slot)
+                        return new
         finally:
             lock.release()
-        # Another call came in between, from a signal handler or a finalizer.
-        return self._increment(key, ttl, by)
+        return self._count(key, ttl, by)
 
     def _clear(self) -> None:
         with self._lock:
             self._ping()
-            # What was there is freed after the lock is.
-            old, self._data = self._data, self._new_mapping()
-            self._ring = ExpiryRing(self._clock())
-        del old
+            self._start_anew(self._new_mapping())
 
     def _add(self, key: str, value: Any, ttl: TTL | None = None) -> bool:
         return self._put(key, pack(value), self._seconds(ttl), _if_missing)
@@ -329,7 +300,7 @@ class MemoryBackend(Backend):
         return default
 
     def _ttl(self, key: str) -> float | None:
-        entry = _peek(self._data, check_key(key))
+        entry = peek(self._data, check_key(key))
         if entry is None or (left := entry[1] - self._clock()) <= 0:
             return None
         # A clock of some magnitude cannot tell less, and Redis does not.
@@ -358,9 +329,7 @@ class MemoryBackend(Backend):
     def _delete_many(self, keys: Iterable[str]) -> int:
         return sum([self._delete(key) for key in check_keys(keys)])
 
-    def _compare_and_set(
-        self, key: str, expected: Any, value: Any, ttl: TTL | KeepTTL | None = None
-    ) -> bool:
+    def _compare_and_set(self, key: str, expected: Any, value: Any, ttl: TTL | KeepTTL | None = None) -> bool:
         there = pack(expected)
         stored = pack(value)
         return self._put(
@@ -381,100 +350,17 @@ class MemoryBackend(Backend):
             keys = list(self._data)
         return (key for key in keys if key.startswith(prefix) and self._exists(key))
 
+    def _step(self, step: Step, keys: Sequence[str], args: Sequence[str | int | float | bytes]) -> Any:
+        for key in keys:
+            check_key(key)
+        with self._lock:
+            return step.plain(self, keys, args)
+
     def _ping(self) -> None:
         len(self._data)
 
     def _close(self) -> None:
-        with self._lock:
-            old, self._data = self._data, _CLOSED
-            self._ring = ExpiryRing(self._clock())
-        del old
-
-    # What the verbs are made of. Where not said otherwise, the caller holds the lock.
-
-    def _new_mapping(self) -> Any:
-        maxsize, maxbytes, policy = self._bounds
-        if not check_bounds(maxsize, maxbytes, policy):
-            return {}
-        return BoundedMapping(maxsize, maxbytes, policy, self._lock, self._evicted)
-
-    def _seconds(self, ttl: TTL | None) -> float:
-        """Check a ttl; needs no lock."""
-        milliseconds = check_ttl(ttl)
-        if milliseconds is None:
-            return NEVER
-        seconds = milliseconds / 1000
-        self._checked = (ttl, seconds)
-        return seconds
-
-    def _new_seconds(self, ttl: TTL | KeepTTL | None) -> float | None:
-        """Check a ttl, ``None`` standing for ``KEEP_TTL``; needs no lock."""
-        return None if isinstance(ttl, KeepTTL) else self._seconds(ttl)
-
-    def _turn(self) -> float:
-        now = self._clock()
-        if now >= self._ring.due:
-            self._sweep(now)
-        return now
-
-    def _live(self, key: str) -> Entry | None:
-        """Return the entry of a live key; needs no lock."""
-        entry: Entry | None = self._data.get(key)
-        return None if entry is None or entry[1] <= self._clock() else entry
-
-    def _put(
-        self, key: str, stored: Any, seconds: float | None, allowed: Callable[[Entry | None], bool]
-    ) -> bool:
-        """Store if ``allowed`` says so of the live entry; with no seconds, keep its expiry. Takes the lock."""
-        key = check_key(key)
-        with self._lock:
-            while True:
-                now = self._turn()
-                entry = self._data.get(key)
-                live = None if entry is None or entry[1] <= now else entry
-                if not allowed(live):
-                    return False
-                if seconds is not None:
-                    expiry = now + seconds
-                else:
-                    expiry = NEVER if live is None else live[1]
-                if self._swap(key, entry, stored, expiry, now):
-                    return True
-
-    def _store(self, key: str, stored: Any, expiry: float, now: float) -> None:
-        """File a key and store its entry, whatever was there."""
-        data = self._data
-        before = data[key][2] if key in data else UNFILED
-        key = check_key(key)
-        slot = UNFILED if expiry == NEVER else self._ring.file(key, expiry, now)
-        data[key] = (stored, expiry, slot)
-        if before != slot:
-            self._ring.discard(key, before)
-
-    def _swap(self, key: str, entry: Entry | None, stored: Any, expiry: float, now: float) -> bool:
-        """As ``_store``, but only while ``entry`` is what is there. Return whether it was."""
-        data = self._data
-        if entry is not None and entry[1] <= expiry:
-            slot = entry[2]
-        else:
-            key = check_key(key)
-            slot = UNFILED if expiry == NEVER else self._ring.file(key, expiry, now)
-        if (data[key] if key in data else None) is not entry:
-            return False
-        data[key] = (stored, expiry, slot)
-        if entry is not None and entry[2] != slot:
-            self._ring.discard(key, entry[2])
-        return True
-
-    def _remove(self, key: str, entry: Entry) -> bool:
-        """Remove a key if ``entry`` is what is there. Return whether it was. Takes the lock."""
-        with self._lock:
-            data = self._data
-            if (data[key] if key in data else None) is not entry:
-                return False
-            del data[key]
-            self._ring.discard(key, entry[2])
-            return True
+        self._start_anew(CLOSED)
 
     def _remove_prefix(self, prefix: str) -> None:
         with self._lock:
@@ -483,43 +369,6 @@ class MemoryBackend(Backend):
         for key in keys:
             if key.startswith(prefix):
                 self._delete(key)
-
-    def _sweep(self, now: float) -> None:
-        ring, data = self._ring, self._data
-        for key in ring.take(now, SWEEP):
-            entry = _peek(data, key)
-            if entry is None:
-                continue
-            _, expiry, slot = entry
-            if expiry <= now:
-                self._remove(key, entry)
-                continue
-            ring.discard(key, slot)
-            slot = UNFILED if expiry == NEVER else ring.file(key, expiry, now)
-            _amend(data, key, entry, (entry[0], expiry, slot))
-
-    def _sweep_if_free(self, now: float) -> None:
-        """Sweep unless another thread holds the lock; it will."""
-        if self._lock.acquire(blocking=False):
-            try:
-                self._sweep(now)
-            finally:
-                self._lock.release()
-
-    def _expired(self) -> list[tuple[str, Entry]]:
-        now = self._clock()
-        data = self._data
-        pending = {key: _peek(data, key) for key in self._ring.pending(now)}
-        return [(key, entry) for key, entry in pending.items() if entry is not None and entry[1] <= now]
-
-    def _evicted(self, key: str, entry: Entry) -> None:
-        self._ring.discard(key, entry[2])
-
-    def _renew_lock(self) -> None:
-        """Replace a lock that a thread of the parent process may have held at the fork."""
-        self._lock = threading.RLock()
-        if isinstance(self._data, BoundedMapping):
-            self._data.lock = self._lock
 
 
 class _AsyncKeys:
@@ -537,31 +386,6 @@ class _AsyncKeys:
         raise StopAsyncIteration
 
 
-class _Closed(dict[str, Entry]):
-    """The mapping of a closed backend: every access says so, and no verb has to ask."""
-
-    def _refuse(self, *_: Any) -> NoReturn:
-        raise BackendClosedError("the backend is closed")
-
-    get = __contains__ = __getitem__ = __setitem__ = __delitem__ = __iter__ = __len__ = _refuse
-
-
-_CLOSED: Final = _Closed()
-
-
-def _peek(data: Any, key: str) -> Any:
-    """Return an entry without using it, in the sense of who is evicted next."""
-    return data.peek(key) if data.__class__ is BoundedMapping else data.get(key)
-
-
-def _amend(data: Any, key: str, entry: Entry, new: Entry) -> None:
-    """Replace an entry, if it is what is there, without using it."""
-    if data.__class__ is BoundedMapping:
-        data.amend(key, entry, new)
-    elif key in data and data[key] is entry:
-        data[key] = new
-
-
 def _always(entry: Entry | None) -> bool:
     return True
 
@@ -572,21 +396,3 @@ def _if_missing(entry: Entry | None) -> bool:
 
 def _if_live(entry: Entry | None) -> bool:
     return entry is not None
-
-
-def _counter_error(key: str, old: Any) -> CounterError:
-    if old.__class__ is int and MIN_COUNT <= old <= MAX_COUNT:
-        return CounterError(f"the counter {key!r} would leave the signed 64-bit range")
-    return CounterError(f"the value of {key!r} is not an integer of the signed 64-bit range")
-
-
-_instances: weakref.WeakSet[MemoryBackend] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for backend in list(_instances):
-        backend._renew_lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
