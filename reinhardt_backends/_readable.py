@@ -67,10 +67,10 @@ def _dump(value: Any) -> tuple[bytes, Any]:
     """Return the JSON text, and the serialiser that wrote it."""
     serializer = _serializer(value)
     try:
-        return serializer.to_json(value, round_trip=True, warnings="error"), serializer
+        return serializer.to_json(value, round_trip=True, warnings="error", fallback=_by_its_type), serializer
     except Exception:
         # pydantic warns of more than is wrong. What its warning is about counts as fine if it reads back equal.
-        data = serializer.to_json(value, round_trip=True, warnings=False)
+        data = serializer.to_json(value, round_trip=True, warnings=False, fallback=_by_its_type)
         if reader_for(value.__class__).read_json(data) != value:
             raise
         return data, serializer
@@ -82,6 +82,14 @@ def _serializer(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return reader_for(value.__class__).serializer
     return _ANY
+
+
+def _by_its_type(value: Any) -> Any:
+    """Write what pydantic knows by its type only, such as a ``PurePath``."""
+    written = reader_for(value.__class__).serializer.to_python(value, mode="json")
+    if written is value:
+        raise TypeError("unknown type")
+    return written
 
 
 def _lost(value: Any, serializer: Any, data: bytes) -> str | None:
@@ -179,6 +187,7 @@ _REASONS: Final = {
     "surrogates not allowed": "it has a lone surrogate",
     "unicode": "it has bytes that are not UTF-8",
     "utf-8": "it has bytes that are not UTF-8",
+    "cannot validate": "pydantic cannot serialise it",
     "unknown type": "pydantic cannot serialise it",
 }
 

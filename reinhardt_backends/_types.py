@@ -22,6 +22,8 @@ JSONValue: TypeAlias = "str | int | float | bool | list[JSONValue] | dict[str, J
 MAX_TTL: Final = 100_000_000_000
 """The longest ttl in seconds: some 3,000 years."""
 
+_LONGEST: Final = timedelta(seconds=MAX_TTL)
+
 MIN_COUNT: Final = -(2**63)
 MAX_COUNT: Final = 2**63 - 1
 
@@ -100,9 +102,8 @@ def check_ttl(ttl: TTL | None) -> int | None:
     if ttl is None:
         return None
     if isinstance(ttl, timedelta):
-        milliseconds = -(-ttl // timedelta(milliseconds=1))
-        if 0 < milliseconds <= MAX_TTL * 1000:
-            return milliseconds
+        if timedelta(0) < ttl <= _LONGEST:
+            return -(-ttl // timedelta(milliseconds=1))
     elif isinstance(ttl, bool) or not isinstance(ttl, (int, float)):
         raise TypeError(f"a ttl must be seconds (int or float), a timedelta or None, not {type(ttl).__name__}")
     elif 0 < ttl <= MAX_TTL:
