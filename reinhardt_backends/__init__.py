@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ._backend import Backend
-from ._codec import decode, encode
+from ._codec import check_type, decode, encode
 from ._errors import (
     AuthenticationError,
     BackendClosedError,
@@ -52,6 +52,7 @@ __all__ = [
     "check_key",
     "check_keys",
     "check_ttl",
+    "check_type",
     "decode",
     "encode",
 ]

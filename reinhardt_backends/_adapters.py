@@ -154,7 +154,9 @@ def _without_bytes(schema: Any) -> Any:
         return _union_without_bytes(schema)
     if kind in ("definitions", "function-before", "function-after", "function-wrap", "default"):
         inner = _without_bytes(schema["schema"])
-        return inner if inner is None or inner is schema["schema"] else {**schema, "schema": inner}
+        if inner is schema["schema"]:
+            return schema
+        return None if inner is None else {**schema, "schema": inner}
     return schema
 
 

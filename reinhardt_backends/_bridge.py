@@ -1,47 +1,26 @@
-"""How a blocking caller runs coroutines: in its own thread, or in the portal.
+"""How a blocking face runs what is behind it: driven in the calling thread, or in the portal.
 
-A coroutine that never suspends needs no event loop: one ``send(None)`` runs it to its end. That is ``drive``.
+A coroutine that never suspends needs no event loop: one ``send(None)`` runs it to its end. That is ``drive``, and what
+faces over memory, over blocking sockets and over classes that say ``never_suspends`` do. Any other coroutine runs in
+the portal, an event loop in a worker thread.
 
-Any other coroutine needs a loop, and that is the portal: one daemon thread for each runtime, shared by every face,
-started when it is first needed. Work goes there as *strands*. A strand is one task in the portal and, at the other end
-of a queue, one blocking caller. A call is a strand that gives one answer. An iteration or a ``with`` block is a strand
-that gives an answer and waits to be asked again, so that all of it happens in one task, as cancel scopes and task
-groups demand.
-
-Two rules keep callers from hanging, since an interrupt (Ctrl-C) may arrive between any two steps of theirs:
-
-* Handing work over never waits, and whether the work begins or was given up is settled by who takes a lock first.
-* A strand always ends by putting a last answer into its queue, and says so in ``ended`` before it does. A caller that
-  is interrupted cancels the strand and waits until it has ended; a second interrupt ends that wait, too.
-
-anyio's own ``BlockingPortal`` waits while it hands work over, refuses callers inside a trio loop, ends for everybody
-when one call raises ``SystemExit``, and does not say when a cancelled call has come to its end.
+A face is the blocking side of one asynchronous object, and ``Face`` is what the generated classes have in common.
 """
 
 from __future__ import annotations
 
-import os
-import sys
+import contextlib
+import importlib
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from contextvars import Context, copy_context
-from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar, cast
+from types import TracebackType
+from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
-if TYPE_CHECKING:
-    from types import TracebackType
-
-    import anyio
+from ._backend import Backend
+from ._portal import Portal, Runtime, Strand, portal
 
 T = TypeVar("T")
-
-Runtime: TypeAlias = Literal["asyncio", "trio"]
-
-_RUNTIMES: Final = ("asyncio", "trio")
-
-# On Windows a wait without an end is deaf to Ctrl-C.
-_TICK: Final = 0.1 if sys.platform == "win32" else None
 
 
 def drive(coroutine: Coroutine[Any, Any, T] | Awaitable[T]) -> T:
@@ -86,20 +65,13 @@ class Runner(Protocol):
         ...
 
 
-def check_runtime(runtime: Runtime) -> Runtime:
-    """Return the name of a runtime that the portal can have."""
-    if runtime not in _RUNTIMES:
-        raise ValueError(f"runtime must be 'asyncio' or 'trio', not {runtime!r}")
-    return runtime
-
-
 class Driven:
     """A ``Runner`` that drives what never suspends, in the calling thread."""
 
     __slots__ = ("runtime",)
 
     def __init__(self, runtime: Runtime) -> None:
-        self.runtime = runtime
+        self.runtime: Runtime = runtime
 
     def call(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return drive(make())
@@ -146,27 +118,27 @@ class Ported:
     def __init__(self, runtime: Runtime) -> None:
         if runtime == "trio":
             _require_trio()
-        self.runtime = runtime
+        self.runtime: Runtime = runtime
 
     def call(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        async def work(_: _Strand) -> T:
+        async def work(_: Strand) -> T:
             return await make()
 
-        result: T = _Strand(_portal(self.runtime), work).begin()
+        result: T = Strand(portal(self.runtime), work).begin()
         return result
 
     def iterate(self, make: Callable[[], AsyncIterator[T]]) -> Iterator[T]:
-        return _PortalIterator(_portal(self.runtime), make)
+        return _PortalIterator(portal(self.runtime), make)
 
     def hold(self, make: Callable[[], AbstractAsyncContextManager[T]]) -> AbstractContextManager[T]:
-        return _PortalContext(_portal(self.runtime), make)
+        return _PortalContext(portal(self.runtime), make)
 
 
 class _PortalIterator(Iterator[T]):
     """An iteration in the portal: one task does every step and the closing, each when it is asked for."""
 
-    def __init__(self, portal: _Portal, make: Callable[[], AsyncIterator[T]]) -> None:
-        async def work(strand: _Strand) -> None:
+    def __init__(self, portal: Portal, make: Callable[[], AsyncIterator[T]]) -> None:
+        async def work(strand: Strand) -> None:
             iterator = aiter(make())
             try:
                 item: Any = None
@@ -181,24 +153,26 @@ class _PortalIterator(Iterator[T]):
                     await close()
 
         self._turn = threading.Lock()
-        self._strand = _Strand(portal, work)
+        self._strand = Strand(portal, work)
         self._strand.begin()
 
     def __next__(self) -> T:
-        item: T = self._step(True)
-        if self._strand.over:
-            raise StopIteration
-        return item
+        return self._step(True)
 
     def close(self) -> None:
         """End the iteration, and return when the asynchronous iterator is closed."""
-        self._step(False)
+        with contextlib.suppress(StopIteration):
+            self._step(False)
 
-    def _step(self, wanted: bool) -> Any:
+    def _step(self, wanted: bool) -> T:
         if not self._turn.acquire(blocking=False):
             raise ValueError("the iterator is already executing")
         try:
-            return None if self._strand.over else self._strand.ask(wanted)
+            if not self._strand.over:
+                item: T = self._strand.ask(wanted)
+                if not self._strand.over:
+                    return item
+            raise StopIteration
         finally:
             self._turn.release()
 
@@ -212,8 +186,8 @@ class _PortalIterator(Iterator[T]):
 class _PortalContext(AbstractContextManager[T, Any]):
     """A context manager in the portal: one task enters it, waits for the block to end, and leaves it."""
 
-    def __init__(self, portal: _Portal, make: Callable[[], AbstractAsyncContextManager[T]]) -> None:
-        async def work(strand: _Strand) -> bool:
+    def __init__(self, portal: Portal, make: Callable[[], AbstractAsyncContextManager[T]]) -> None:
+        async def work(strand: Strand) -> bool:
             raised: BaseException | None = None
             try:
                 async with make() as value:
@@ -226,7 +200,7 @@ class _PortalContext(AbstractContextManager[T, Any]):
                 return False
             return raised is not None
 
-        self._strand = _Strand(portal, work)
+        self._strand = Strand(portal, work)
 
     def __enter__(self) -> T:
         value: T = self._strand.begin()
@@ -235,7 +209,7 @@ class _PortalContext(AbstractContextManager[T, Any]):
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        if self._strand.forked:
+        if self._strand.portal.forked:
             # What was entered before the fork is the parent's to leave.
             return False
         suppressed: bool = self._strand.ask(exc)
@@ -244,80 +218,71 @@ class _PortalContext(AbstractContextManager[T, Any]):
         return suppressed
 
 
-class _Strand:
-    """One task in the portal, and the blocking end of it, which one caller at a time may use.
+def _require_trio() -> None:
+    try:
+        importlib.import_module("trio")
+    except ImportError as error:
+        raise ImportError(
+            "runtime='trio' needs trio, which is not installed: pip install 'reinhardt-backends[trio]'"
+        ) from error
 
-    Attributes:
-        over: Whether the last answer was taken, so that there is nothing more to ask for.
+
+def choose(backend: Backend, runtime: Runtime) -> tuple[Backend, Runner]:
+    """Return what a face of ``backend`` runs, and how.
+
+    Raises:
+        TypeError: It is not a ``Backend``, or it is a face already.
+        ValueError: There is no such runtime.
+        ImportError: The runtime is not installed.
+    """
+    if isinstance(backend, Face):
+        raise TypeError(f"a {type(backend).__name__} is a blocking face already; give it a Backend")
+    if not isinstance(backend, Backend):
+        given = backend.__name__ if isinstance(backend, type) else type(backend).__name__
+        raise TypeError(f"a blocking face needs an instance of Backend, not {given}")
+    if runtime not in ("asyncio", "trio"):
+        raise ValueError(f"runtime must be 'asyncio' or 'trio', not {runtime!r}")
+    twin = backend._blocking_twin()
+    return (backend, Ported(runtime)) if twin is None else (twin, Driven(runtime))
+
+
+class Face(Generic[T]):
+    """The blocking side of one asynchronous object: what the generated classes have in common.
+
+    Args:
+        target: The object whose coroutines are run.
+        runner: How they are run.
     """
 
-    def __init__(self, portal: _Portal, work: Callable[[_Strand], Coroutine[Any, Any, Any]]) -> None:
-        self.over = False
-        self._portal = portal
-        self._work = work
-        self._first = threading.Lock()
-        self._answers: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
-        self._ended = False
-        self._request: Any = None
+    __slots__ = ("__weakref__", "_held", "_runner", "_target")
 
-    # The caller's end.
+    def __init__(self, target: T, runner: Runner) -> None:
+        self._target = target
+        self._runner = runner
+        # The blocks that were entered and not left yet, the last one at the end.
+        self._held: list[AbstractContextManager[Any, Any]] = []
 
-    def begin(self) -> Any:
-        """Start the task, and return its first answer."""
-        self._portal.check()
-        self._portal.strands.add(self)
-        return self._exchange(self._portal.spawn, self._run)
+    @classmethod
+    def _over(cls, target: T, runner: Runner) -> Self:
+        """Return the face of an object that another one made."""
+        face = cls.__new__(cls)
+        Face.__init__(face, target, runner)
+        return face
 
-    def ask(self, request: Any) -> Any:
-        """Hand over a request, and return the answer. With the last one, ``over`` becomes true."""
-        self._portal.check()
-        return self._exchange(self._receive, request)
+    def _enter(self) -> None:
+        target = cast("AbstractAsyncContextManager[Any]", self._target)
+        held = self._runner.hold(lambda: target)
+        held.__enter__()
+        self._held.append(held)
 
-    def tell(self, request: Any) -> None:
-        """Hand over a request without waiting for the answer."""
-        try:
-            self._portal.soon(self._receive, request)
-        except Exception:
-            # The portal has ended, in this process or by a fork: the task is no more.
-            self.over = True
-
-    @property
-    def forked(self) -> bool:
-        """Whether the task is in another process."""
-        return self._portal.forked
-
-    def _exchange(self, function: Callable[[Any], object], argument: Any) -> Any:
-        try:
-            self._portal.check()
-            self._portal.soon(function, argument)
-            value, error = self._take()
-            # Before a task ends it says so. An answer that is not the last may be read after that, too.
-            self.over = self._ended and self._answers.empty()
-        except BaseException:
-            self._give_up()
-            raise
-        if error is None:
-            return value
-        try:
-            raise error
-        finally:
-            # No cycle of error, traceback and frame.
-            del error, value
-
-    def _take(self) -> tuple[Any, BaseException | None]:
-        while True:
-            try:
-                return self._answers.get(timeout=_TICK)
-            except Empty:
-                continue
-
-    def _give_up(self) -> None:
-        """Cancel the task and wait until it has ended, or see to it that it never begins."""
-        self.over = True
-        if self._first.acquire(blocking=False):
-            self._portal.strands.discard(self)
-            return
-        if not self._ended:
-            self._portal.soon(self._cancel, None)
-        while not self._ended:
-            self._take()
+    def _leave(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._held:
+            left = self._held.pop().__exit__(exc_type, exc, traceback)
+        else:
+            # Left without having been entered, as ``ExitStack.push`` does.
+            target = cast("AbstractAsyncContextManager[Any]", self._target)
+            left = self._runner.call(lambda: target.__aexit__(exc_type, exc, traceback))
+        # No backend may suppress an exception. One that does all the same does it here, too.
+        return cast("None", left)

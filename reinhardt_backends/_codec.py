@@ -162,7 +162,7 @@ def check_type(type: Any) -> None:
 
 def _plain(data: bytes) -> Any:
     try:
-        return from_json(data)
+        return from_json(data, allow_inf_nan=False)
     except ValueError:
         return _MISFIT
 

@@ -24,7 +24,7 @@ from ._bounded import BoundedMapping, check_bounds
 from ._codec import pack, unpack
 from ._errors import BackendClosedError, CounterError
 from ._expiry import UNFILED, ExpiryRing
-from ._types import MAX_COUNT, MIN_COUNT, MISSING, TTL, KeepTTL, check_key, check_ttl
+from ._types import MAX_COUNT, MAX_TTL, MIN_COUNT, MISSING, TTL, KeepTTL, check_key, check_ttl
 
 Entry = tuple[Any, float, int]
 
@@ -64,10 +64,13 @@ class Entries:
 
     def _seconds(self, ttl: TTL | None) -> float:
         """Check a ttl; needs no lock."""
-        milliseconds = check_ttl(ttl)
-        if milliseconds is None:
-            return NEVER
-        seconds = milliseconds / 1000
+        if ttl.__class__ is int and 0 < ttl <= MAX_TTL:
+            seconds: float = ttl
+        else:
+            milliseconds = check_ttl(ttl)
+            if milliseconds is None:
+                return NEVER
+            seconds = milliseconds / 1000
         self._checked = (ttl, seconds)
         return seconds
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from math import ceil
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 from urllib.parse import parse_qsl, urlsplit
 
@@ -17,8 +18,11 @@ from ._backend import Backend
 from ._bounded import Policy
 from ._codec import check_type, pack, same_packed, unpack
 from ._entries import CLOSED, NEVER, Entries, Entry, peek
+from ._expiry import UNFILED
 from ._types import (
     KEEP_TTL,
+    MAX_TTL,
+    MILLISECONDS,
     MISSING,
     TTL,
     KeepTTL,
@@ -176,17 +180,18 @@ class MemoryBackend(Entries, Backend):
     def _set(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> None:
         if value.__class__ is not str or not value.isascii():
             value = pack(value)
+        seconds: float
         if ttl is None:
             seconds = NEVER
+        elif ttl.__class__ is int and 0 < ttl < _HIGH:
+            seconds = ttl
+        elif ttl.__class__ is float and 0.0 < ttl < MAX_TTL:
+            seconds = ceil(ttl * MILLISECONDS) / 1000
+        elif ttl is KEEP_TTL:
+            self._put(key, value, None, _always)
+            return
         else:
-            checked = self._checked
-            if checked[0] is ttl:
-                seconds = checked[1]
-            elif ttl is KEEP_TTL:
-                self._put(key, value, None, _always)
-                return
-            else:
-                seconds = self._seconds(ttl)
+            seconds = self._seconds(ttl)
         lock = self._lock
         lock.acquire()
         try:
@@ -195,11 +200,25 @@ class MemoryBackend(Entries, Backend):
                 self._sweep(now)
             expiry = now + seconds
             data = self._data
-            if key in data and (entry := data[key])[1] <= expiry:
-                # A later expiry keeps its slot: the sweep will move it on.
-                data[key] = (value, expiry, entry[2])
+            if key in data:
+                entry = data[key]
+                if entry[1] <= expiry:
+                    # A later expiry keeps its slot: the sweep will move it on.
+                    data[key] = (value, expiry, entry[2])
+                else:
+                    self._store(key, value, expiry, now)
             else:
-                self._store(key, value, expiry, now)
+                if key.__class__ is not str or not key.isascii():
+                    key = check_key(key)
+                if ttl is None:
+                    slot = UNFILED
+                else:
+                    low, high, slot, keys = self._ring.latest
+                    if low <= expiry < high:
+                        keys[key] = None
+                    else:
+                        slot = self._ring.file(key, expiry, now)
+                data[key] = (value, expiry, slot)
         finally:
             lock.release()
 

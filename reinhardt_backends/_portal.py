@@ -17,6 +17,7 @@ when one call raises ``SystemExit``, and does not tell when a cancelled call has
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -26,10 +27,14 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 if TYPE_CHECKING:
+    from contextvars import ContextVar
+
     import anyio
     from anyio.abc import TaskGroup
 
 Runtime: TypeAlias = Literal["asyncio", "trio"]
+
+_HandOver: TypeAlias = Callable[[Context, Callable[[Any], object], Any], object]
 
 # On Windows a wait without an end is deaf to Ctrl-C.
 _TICK: Final = 0.1 if sys.platform == "win32" else None
@@ -54,11 +59,14 @@ class Strand:
         self._ended = False
         self._answers: SimpleQueue[tuple[Any, BaseException | None, bool]] = SimpleQueue()
         self._request: Any = None
+        self._asked: anyio.Event | None = None
+        self._scope: anyio.CancelScope
 
     # The caller's end.
 
     def begin(self) -> Any:
         """Start the task, and return its first answer."""
+        self.portal.check()
         self.portal.strands.add(self)
         return self._exchange(self.portal.spawn, self._run)
 
@@ -67,12 +75,17 @@ class Strand:
         return self._exchange(self._receive, request)
 
     def tell(self, request: Any) -> None:
-        """Hand over a request without waiting for the answer."""
+        """Hand over the last request without waiting for the answer."""
         self.over = True
-        if not self.portal.dead:
-            self.portal.soon(self._receive, request)
+        try:
+            if not self._never_begins() and not self.portal.dead:
+                self.portal.soon(self._receive, request)
+        except Exception:  # noqa: S110
+            # The loop has just ended, or the interpreter is ending: there is nobody to tell.
+            pass
 
     def _exchange(self, function: Callable[[Any], object], argument: Any) -> Any:
+        # A portal that ends after this answers every strand of its own.
         self.portal.check()
         try:
             self.portal.soon(function, argument)
@@ -98,13 +111,21 @@ class Strand:
     def _give_up(self) -> None:
         """Cancel the task and wait until it has ended, or see to it that it never begins."""
         self.over = True
-        if self._first.acquire(blocking=False):
-            self.portal.strands.discard(self)
+        if self._never_begins():
             return
-        if not self._ended:
+        with contextlib.suppress(RuntimeError):
+            # The loop may have ended; then the strand has, or is about to be abandoned.
             self.portal.soon(self._cancel, None)
+        # It says that it has ended before it gives the last answer, which an interrupt may have lost.
         while not self._ended:
             self._take()
+
+    def _never_begins(self) -> bool:
+        """See to it that the task does not begin, and return whether it had not."""
+        if not self._first.acquire(blocking=False):
+            return False
+        self.portal.strands.discard(self)
+        return True
 
     # The task's end.
 
@@ -112,9 +133,9 @@ class Strand:
         """Give an answer, and return what is asked next."""
         import anyio
 
-        self._asked = anyio.Event()
+        self._asked = asked = anyio.Event()
         self._answers.put((value, None, False))
-        await self._asked.wait()
+        await asked.wait()
         request, self._request = self._request, None
         return request
 
@@ -135,8 +156,10 @@ class Strand:
         del error
 
     def _receive(self, request: Any) -> None:
-        self._request = request
-        self._asked.set()
+        # Interrupts may have made the caller lose count, and an error here would end the loop for everybody.
+        if self._asked is not None:
+            self._request = request
+            self._asked.set()
 
     def _cancel(self, _: None) -> None:
         if not self._ended:
@@ -166,11 +189,14 @@ class Portal:
         self.dead = False
         self.forked = False
         self.strands: set[Strand] = set()
-        self._runtime = runtime
+        self._runtime: Runtime = runtime
         self._ident: int | None = None
         self._ready = threading.Lock()
         self._ready.acquire()
         self._failure: BaseException | None = None
+        self._tasks: TaskGroup
+        self._library: ContextVar[str | None] | None = None
+        self._hand_over: _HandOver
         threading.Thread(target=self._main, name=f"reinhardt_backends {runtime} portal", daemon=True).start()
 
     def check(self) -> None:
@@ -179,15 +205,18 @@ class Portal:
         Raises:
             RuntimeError: It has ended, or it is the calling thread's own.
         """
+        if self.forked:
+            raise RuntimeError("what was begun before a fork cannot go on in the child process")
         if self._ident is None:
             with self._ready:
                 pass
-        if self.forked:
-            raise RuntimeError("what was begun before a fork cannot go on in the child process")
         if self.dead:
             raise RuntimeError("the event loop of the blocking face was stopped") from self._failure
         if self._ident == threading.get_ident():
-            raise RuntimeError("a blocking face was used in its own worker thread, where it would wait for itself; await the backend instead")
+            raise RuntimeError(
+                "a blocking face was used in its own worker thread, where it would wait for itself; "
+                "await the backend instead"
+            )
 
     def soon(self, function: Callable[[Any], object], argument: Any) -> None:
         """Call ``function(argument)`` in the loop, with the context variables of the caller. Never waits."""
@@ -205,12 +234,13 @@ class Portal:
             import anyio
 
             # A thread may inherit the context of whoever started it, and that may say that another loop is running.
-            Context().run(anyio.run, self._serve, backend=self._runtime)
+            Context().run(lambda: anyio.run(self._serve, backend=self._runtime))
         except BaseException as error:
             self._failure = error
         self.dead = True
-        if _portals.get(self._runtime) is self:
-            del _portals[self._runtime]
+        with _lock:
+            if _portals.get(self._runtime) is self:
+                del _portals[self._runtime]
         if self._ident is None:
             self._ready.release()
         for strand in list(self.strands):
@@ -221,7 +251,61 @@ class Portal:
 
         self._library = _library_variable()
         self._hand_over = _hand_over_to(self._runtime)
-        async with anyio.create_task_group() as self._tasks:
+        async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
             self._ident = threading.get_ident()
             self._ready.release()
             await anyio.sleep_forever()
+
+
+def _hand_over_to(runtime: Runtime) -> _HandOver:
+    """Return what calls a function in the running loop from any thread, without waiting for it."""
+    if runtime == "trio":
+        from trio.lowlevel import current_trio_token
+
+        token = current_trio_token()
+        return lambda context, function, argument: token.run_sync_soon(lambda: context.run(function, argument))
+    from asyncio import get_running_loop
+
+    loop = get_running_loop()
+    return lambda context, function, argument: loop.call_soon_threadsafe(function, argument, context=context)
+
+
+def _library_variable() -> ContextVar[str | None] | None:
+    """Return the variable in which a caller's context may say that another event loop is running."""
+    try:
+        from sniffio import current_async_library_cvar
+    except ImportError:
+        return None
+    return current_async_library_cvar
+
+
+_portals: dict[Runtime, Portal] = {}
+_lock = threading.Lock()
+
+
+def portal(runtime: Runtime) -> Portal:
+    """Return the portal of a runtime, started if need be."""
+    found = _portals.get(runtime)
+    if found is None:
+        with _lock:
+            found = _portals.get(runtime)
+            if found is None:
+                found = _portals[runtime] = Portal(runtime)
+    return found
+
+
+def _after_fork() -> None:
+    global _lock  # noqa: PLW0603  a thread of the parent may have held the old one
+    _lock = threading.Lock()
+    for inherited in _portals.values():
+        inherited.dead = inherited.forked = True
+    _inherited.extend(_portals.values())
+    _portals.clear()
+
+
+# Kept for good: the loop of another process must be neither closed nor collected here.
+_inherited: Final[list[Portal]] = []
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -114,6 +114,10 @@ def _compare(written: Any, parsed: Any) -> str | None:
 
 
 def _compare_leaf(written: Any, parsed: Any) -> str | None:
+    if isinstance(written, Iterator):
+        return "an iterator can be read only once"
+    if isinstance(written, bytearray):
+        return "JSON has no bytearray; give bytes"
     if isinstance(written, (float, Decimal)):
         if not math.isfinite(written) and parsed in _NO_NUMBER:
             return "JSON has no NaN and no infinity"

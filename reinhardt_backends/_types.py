@@ -24,6 +24,10 @@ MAX_TTL: Final = 100_000_000_000
 
 _LONGEST: Final = timedelta(seconds=MAX_TTL)
 
+# A product such as 1.1 * 1000 lies a hair above the whole number that was meant. Taking off less than a float of that
+# size can tell makes it round up to 1100, not 1101; a number that is meant to lie above still does.
+MILLISECONDS: Final = 1000 * (1 - 2**-51)
+
 MIN_COUNT: Final = -(2**63)
 MAX_COUNT: Final = 2**63 - 1
 
@@ -107,7 +111,7 @@ def check_ttl(ttl: TTL | None) -> int | None:
     elif isinstance(ttl, bool) or not isinstance(ttl, (int, float)):
         raise TypeError(f"a ttl must be seconds (int or float), a timedelta or None, not {type(ttl).__name__}")
     elif 0 < ttl <= MAX_TTL:
-        return _milliseconds(ttl)
+        return int(ttl) * 1000 if isinstance(ttl, int) else math.ceil(float(ttl) * MILLISECONDS)
     raise ValueError("a ttl must be finite, greater than 0 and at most 10**11 seconds")
 
 
@@ -150,14 +154,6 @@ def check_mapping(mapping: Any) -> list[tuple[str, Any]]:
     if items is None:
         raise TypeError(f"set_many takes a mapping of keys to values, not {type(mapping).__name__}")
     return [(check_key(key), value) for key, value in items()]
-
-
-def _milliseconds(seconds: float) -> int:
-    if isinstance(seconds, int):
-        return int(seconds) * 1000
-    # A product such as 1.1 * 1000 lies a hair above the whole number that was meant. Taking off less than a float of
-    # that size can tell makes it round up to 1100, not 1101; a number that is meant to lie above still does.
-    return math.ceil(seconds * 1000 * (1 - 2**-51))
 
 
 def _check_encodable(text: str, what: str) -> None:

@@ -1,0 +1,198 @@
+"""How a throttle reaches its decision, by what its backend can do.
+
+* ``Stepping``: one atomic step, on the store's clock. For our own backends.
+* ``Comparing``: read, decide, and write if nothing was written in between, as often as it takes. For backends of others
+  that provide ``add`` and ``compare_and_set``. They have no clock to ask, so the wall clock of this machine is used.
+* ``Counting``: ``get`` and ``increment``, which every backend has: a single rate by ``fixed-window``, on the expiry of
+  the store.
+
+Each allows exactly as many hits as its algorithm says, whatever runs at the same time. The last one may deny, in a race
+of hits with a cost of more than 1, what would just have fitted.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Awaitable
+from typing import Any, Final, Literal, Protocol, TypeAlias
+
+from ._backend import Backend
+from ._needs import provides, require
+from ._rates import Rate
+from ._steps import Step
+from ._throttle_steps import COUNTER_STEP, FIXED_STEP, GCRA_STEP, SLIDING_STEP
+from ._types import MISSING
+
+Algorithm: TypeAlias = Literal["fixed-window", "sliding-window", "gcra"]
+
+STEPS: Final[dict[str, Step]] = {"fixed-window": FIXED_STEP, "sliding-window": SLIDING_STEP, "gcra": GCRA_STEP}
+
+
+class Limiter(Protocol):
+    """Decides over keys."""
+
+    def decide(self, key: str, cost: int) -> Awaitable[list[int]]:
+        """Decide over a hit, or with a cost of 0 look; the answer is that of a step."""
+        ...
+
+    def allow(self, key: str, cost: int) -> Awaitable[int]:
+        """Decide over a hit, and say only whether it is allowed."""
+        ...
+
+    async def reset(self, key: str) -> None:
+        """Forget the hits of a key."""
+        ...
+
+
+def limiter_for(backend: Backend, rates: tuple[Rate, ...], algorithm: Algorithm, prefix: str) -> Limiter:
+    """Return the limiter for a backend, whose keys there begin with a prefix.
+
+    Raises:
+        UnsupportedOperationError: The backend does not provide what it takes.
+    """
+    several = len(rates) > 1
+    written = "+".join(map(str, rates))
+    head = f"{prefix}:{algorithm}:{written}:"
+    step = COUNTER_STEP if algorithm == "fixed-window" and not several else STEPS[algorithm]
+    if backend._runs_steps():
+        return Stepping(backend, head, rates, step)
+    if step is COUNTER_STEP:
+        return Counting(backend, head, f"{prefix}:end:{written}:", rates[0])
+    what = f"Throttle with {algorithm}{' and several rates' if several else ''}"
+    require(backend, what, "add", "compare_and_set")
+    return Comparing(backend, head, rates, step)
+
+
+def _arguments(rates: tuple[Rate, ...]) -> tuple[int, ...]:
+    return tuple(number for rate in rates for number in (rate.limit, rate.milliseconds * 1000, rate.most))
+
+
+class Stepping:
+    """One step a decision."""
+
+    def __init__(self, backend: Backend, head: str, rates: tuple[Rate, ...], step: Step) -> None:
+        self._backend = backend
+        self._head = head
+        self._run = backend._run_step
+        self._step = step
+        self._rest = _arguments(rates)
+        self._one = (1, 1, *self._rest)
+
+    def decide(self, key: str, cost: int) -> Awaitable[list[int]]:
+        return self._run(self._step, (self._head + key,), (cost, 0, *self._rest))
+
+    def allow(self, key: str, cost: int) -> Awaitable[int]:
+        return self._run(self._step, (self._head + key,), self._one if cost == 1 else (cost, 1, *self._rest))
+
+    async def reset(self, key: str) -> None:
+        await self._backend.delete(self._head + key)
+
+
+class Comparing:
+    """The plain function of a step over one value that was read, and a write that fails if it has changed."""
+
+    def __init__(self, backend: Backend, head: str, rates: tuple[Rate, ...], step: Step) -> None:
+        self._backend = backend
+        self._head = head
+        self._step = step
+        self._rest = _arguments(rates)
+
+    async def decide(self, key: str, cost: int) -> list[int]:
+        answer: list[int] = await self._try(key, (cost, 0, *self._rest))
+        return answer
+
+    async def allow(self, key: str, cost: int) -> int:
+        answer: int = await self._try(key, (cost, 1, *self._rest))
+        return answer
+
+    async def _try(self, key: str, args: tuple[int, ...]) -> Any:
+        name = self._head + key
+        while True:
+            found = await self._backend.get(name, default=MISSING)
+            copy = _Copy(found)
+            answer = self._step.plain(copy, (name,), args)
+            if copy.written is None:
+                return answer
+            value, seconds = copy.written
+            if found is MISSING:
+                done = await self._backend.add(name, value, seconds)
+            else:
+                done = await self._backend.compare_and_set(name, found, value, seconds)
+            if done:
+                return answer
+
+    async def reset(self, key: str) -> None:
+        await self._backend.delete(self._head + key)
+
+
+class _Copy:
+    """A store of one value, for the plain function of a step."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+        self.written: tuple[Any, float | None] | None = None
+
+    def step_now(self) -> float:
+        return time.time()
+
+    def step_read(self, key: str) -> Any:
+        return self._value
+
+    def step_left(self, key: str) -> float | None:
+        raise NotImplementedError
+
+    def step_write(self, key: str, value: Any, seconds: float | None) -> None:
+        self.written = value, seconds
+
+    def step_remove(self, key: str) -> bool:
+        raise NotImplementedError
+
+
+class Counting:
+    """A counter that expires with its window.
+
+    When the window ends, only the store knows. A backend with ``ttl`` is asked. For others, whoever begins a window
+    notes the time of day at which it will end, under another key that expires with it; no decision depends on that.
+    """
+
+    def __init__(self, backend: Backend, head: str, end: str, rate: Rate) -> None:
+        self._backend = backend
+        self._head = head
+        self._end = end
+        self._rate = rate
+        self._asks = provides(backend, "ttl")
+
+    async def allow(self, key: str, cost: int) -> int:
+        # A denied hit must not count, so it is not tried. Those that race past this look find the counter too high.
+        if await self._count(key) + cost > self._rate.limit:
+            return 0
+        count = await self._backend.increment(self._head + key, self._rate.period, by=cost)
+        if count == cost and not self._asks:
+            await self._backend.set(self._end + key, time.time() + self._rate.period, self._rate.period)
+        return int(count <= self._rate.limit)
+
+    async def decide(self, key: str, cost: int) -> list[int]:
+        if cost:
+            allowed = await self.allow(key, cost)
+            count = await self._count(key)
+        else:
+            count = await self._count(key)
+            allowed = int(count < self._rate.limit)
+        reset = math.ceil(await self._left(key) * 1e6) if count else 0
+        return [allowed, max(self._rate.limit - count, 0), reset, 0 if allowed else max(reset, 1)]
+
+    async def _count(self, key: str) -> int:
+        count: int = await self._backend.get(self._head + key, int, default=0)
+        return max(count, 0)
+
+    async def _left(self, key: str) -> float:
+        if self._asks:
+            left = await self._backend.ttl(self._head + key)
+        else:
+            end = await self._backend.get(self._end + key, default=None)
+            left = end - time.time() if isinstance(end, float) else math.inf
+        return min(max(left or 0.0, 0.001), self._rate.period)
+
+    async def reset(self, key: str) -> None:
+        await self._backend.delete_many([self._head + key, self._end + key])

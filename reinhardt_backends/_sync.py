@@ -1,0 +1,438 @@
+# Generated from _backend.py, _memory.py. Do not edit: change those, and run
+#     python -m reinhardt_backends._syncgen
+"""The blocking faces: what is asynchronous elsewhere, for code that does not await."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Self, overload
+
+from ._backend import Backend, D, T
+from ._bridge import Face, choose
+from ._memory import MemoryBackend
+from ._portal import Runtime
+from ._types import TTL, JSONValue, KeepTTL
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from pydantic import TypeAdapter
+    from typing_extensions import TypeForm
+
+
+class SyncBackend(Face[Backend]):
+    """The blocking face of a backend: the same store for code that does not await.
+
+    It has every verb of ``Backend`` under the same name; ``aclose`` is ``close`` here, ``async with`` is ``with``, and
+    an asynchronous iterator is a plain one. Use it from any number of threads. It works inside a running event loop,
+    too, which it blocks as any blocking call does.
+
+    Over ``MemoryBackend``, over ``RedisBackend``, over their namespaces and over classes that say ``never_suspends``,
+    verbs run in the calling thread. Over any other backend they run in an event loop in a worker thread, which all
+    faces share and which starts when it is first needed. There, Ctrl-C cancels the running call and waits for its end.
+
+    Every verb may raise, and its documentation does not repeat:
+
+    * ``TypeError``, ``ValueError``: a key, ttl, count or type is not what it must be. Nothing was changed.
+    * ``BackendClosedError``: the backend was closed, before or during the call.
+    * ``BackendConnectionError`` (``AuthenticationError``, ``BackendTimeoutError``): the store could not be reached;
+      nothing was changed. Never on memory.
+    * ``OutcomeUnknownError``: a write may have been sent and no reply came. Never on memory.
+    * ``ResponseError``: the server refused the command. Never on memory.
+    * ``RuntimeError``: a class that says ``never_suspends`` does suspend, or a face was used in its own worker thread.
+
+    Args:
+        backend: What it is the face of. Closing the face closes it.
+        runtime: The event loop of the worker thread, if one is needed: ``"asyncio"`` or ``"trio"``.
+
+    Raises:
+        TypeError: ``backend`` is not a ``Backend``, or is a ``SyncBackend`` already.
+        ValueError: There is no such runtime.
+        ImportError: The runtime is not installed.
+    """
+
+    __slots__ = ("_backend", "_memory")
+
+    def __init__(self, backend: Backend, *, runtime: Runtime = "asyncio") -> None:
+        super().__init__(*choose(backend, runtime))
+        self._backend = backend
+        if type(backend) is MemoryBackend and type(self) is SyncBackend:
+            self._memory: MemoryBackend = backend
+            self.__class__ = _SyncMemory
+
+    def __repr__(self) -> str:
+        return f"<SyncBackend over {self._backend!r}>"
+
+    @property
+    def backend(self) -> Backend:
+        """The backend behind this face."""
+        return self._backend
+
+    @staticmethod
+    def from_url(url: str, **options: Any) -> SyncBackend:
+        """Build a backend from configuration.
+
+        Args:
+            url: ``memory://`` or ``redis://``, ``rediss://``, ``unix://``, with the options of the backend's class as
+                query, as in ``memory://?maxsize=10000&policy=lfu``.
+            **options: Further keyword arguments for the class.
+
+        Raises:
+            ValueError: The scheme or an option is unknown, or the value of an option is not valid.
+            ImportError: The backend needs an extra that is not installed; the message names it.
+        """
+        return SyncBackend(Backend.from_url(url, **options))
+
+    def set(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> None:
+        """Store ``value`` under ``key`` and replace both value and expiry. Atomic.
+
+        Args:
+            key: The key.
+            value: Anything pydantic can turn into JSON, or ``bytes``, which are stored raw.
+            ttl: Seconds until the key expires. ``None`` removes an earlier expiry, ``KEEP_TTL`` leaves it as it is.
+
+        Raises:
+            SerializationError: The value could not be read back, so it was not stored.
+            CapacityError: The value alone is larger than the backend's bound.
+        """
+        return self._runner.call(lambda: self._target.set(key, value, ttl))
+
+    @overload
+    def get(self, key: str, *, default: D = ..., renew: TTL | None = ...) -> JSONValue | bytes | D: ...
+    @overload
+    def get(self, key: str, type: type[T], *, default: D = ..., renew: TTL | None = ...) -> T | D: ...
+    @overload
+    def get(self, key: str, type: TypeAdapter[T], *, default: D = ..., renew: TTL | None = ...) -> T | D: ...
+    @overload
+    def get(self, key: str, type: TypeForm[T], *, default: D = ..., renew: TTL | None = ...) -> T | D: ...
+    def get(self, key: str, type: Any = Any, *, default: Any = None, renew: TTL | None = None) -> Any:
+        """Return the value of ``key``, validated as ``type``, or ``default`` if it is missing.
+
+        Args:
+            key: The key.
+            type: Any type expression that pydantic can validate, or a ``TypeAdapter``. Reading is strict: a stored
+                ``"1"`` is not an ``int``. Without a type, the value comes as plain JSON data, or as ``bytes`` where
+                ``bytes`` were stored.
+            default: What to return if the key is missing.
+            renew: Seconds. On a hit, also set the expiry anew, in the same atomic step (a sliding expiry).
+
+        Raises:
+            DeserializationError: The stored value is not valid as ``type``.
+        """
+        if renew is None:
+            return self._runner.call(lambda: self._target.get(key, type, default=default))
+        return self._runner.call(lambda: self._target.get(key, type, default=default, renew=renew))
+
+    def delete(self, key: str) -> bool:
+        """Remove ``key``. Atomic.
+
+        Returns:
+            ``True`` if a live key was removed, ``False`` if it was missing.
+        """
+        return self._runner.call(lambda: self._target.delete(key))
+
+    def exists(self, key: str) -> bool:
+        """Return whether ``key`` is live."""
+        return self._runner.call(lambda: self._target.exists(key))
+
+    def increment(self, key: str, ttl: TTL | None = None, *, by: int = 1) -> int:
+        """Add ``by`` to the counter ``key`` and return the new value. Atomic.
+
+        A missing key counts as 0. If the key has no expiry after the step and ``ttl`` is given, the expiry is set, in
+        the same step; an expiry that is there is never moved (a fixed window).
+
+        Args:
+            key: The key.
+            ttl: Seconds until a counter that has no expiry expires.
+            by: Any integer of the signed 64-bit range.
+
+        Raises:
+            CounterError: The value is not an integer, or would leave the signed 64-bit range. Nothing was changed.
+        """
+        return self._runner.call(lambda: self._target.increment(key, ttl, by=by))
+
+    def clear(self) -> None:
+        """Remove every key of this backend or namespace and of its child namespaces, and no other key.
+
+        Keys that were there throughout are gone; keys written meanwhile may or may not be. Not atomic: a call that
+        fails midway may have removed some.
+        """
+        return self._runner.call(self._target.clear)
+
+    def add(self, key: str, value: Any, ttl: TTL | None = None) -> bool:
+        """Store ``value`` only if ``key`` is missing. Atomic.
+
+        Args:
+            key: The key.
+            value: As for ``set``.
+            ttl: Seconds until the key expires; ``None`` for no expiry.
+
+        Returns:
+            Whether it was stored.
+
+        Raises:
+            SerializationError: The value could not be read back, so it was not stored.
+            CapacityError: The value alone is larger than the backend's bound.
+            UnsupportedOperationError: The backend does not provide this verb.
+        """
+        return self._runner.call(lambda: self._target.add(key, value, ttl))
+
+    def replace(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> bool:
+        """Store ``value`` only if ``key`` is live. Atomic.
+
+        Args:
+            key: The key.
+            value: As for ``set``.
+            ttl: As for ``set``; ``KEEP_TTL`` leaves the expiry as it is.
+
+        Returns:
+            Whether it was stored.
+
+        Raises:
+            SerializationError: The value could not be read back, so it was not stored.
+            CapacityError: The value alone is larger than the backend's bound.
+            UnsupportedOperationError: The backend does not provide this verb.
+        """
+        return self._runner.call(lambda: self._target.replace(key, value, ttl))
+
+    @overload
+    def pop(self, key: str, *, default: D = ...) -> JSONValue | bytes | D: ...
+    @overload
+    def pop(self, key: str, type: type[T], *, default: D = ...) -> T | D: ...
+    @overload
+    def pop(self, key: str, type: TypeAdapter[T], *, default: D = ...) -> T | D: ...
+    @overload
+    def pop(self, key: str, type: TypeForm[T], *, default: D = ...) -> T | D: ...
+    def pop(self, key: str, type: Any = Any, *, default: Any = None) -> Any:
+        """Return the value of ``key`` and remove it; no two callers get the same one.
+
+        Args:
+            key: The key.
+            type: As for ``get``. With a type it takes two round trips on Redis: read and validate, then delete if
+                unchanged.
+            default: What to return if the key is missing.
+
+        Raises:
+            DeserializationError: The stored value is not valid as ``type``; the key stays.
+            UnsupportedOperationError: The backend does not provide this verb.
+        """
+        return self._runner.call(lambda: self._target.pop(key, type, default=default))
+
+    def ttl(self, key: str) -> float | None:
+        """Return the seconds until ``key`` expires.
+
+        Returns:
+            ``math.inf`` if it has no expiry, ``None`` if it is missing.
+
+        Raises:
+            UnsupportedOperationError: The backend does not provide this verb.
+        """
+        return self._runner.call(lambda: self._target.ttl(key))
+
+    def touch(self, key: str, ttl: TTL | None) -> bool:
+        """Set the expiry of ``key`` anew. Atomic.
+
+        Args:
+            key: The key.
+            ttl: Seconds until it expires; ``None`` removes the expiry.
+
+        Returns:
+            ``True`` for every live key, ``False`` if it is missing.
+
+        Raises:
+            UnsupportedOperationError: The backend does not provide this verb.
+        """
+        return self._runner.call(lambda: self._target.touch(key, ttl))
+
+    @overload
+    def get_many(self, keys: Iterable[str]) -> dict[str, JSONValue | bytes]: ...
+    @overload
+    def get_many(self, keys: Iterable[str], type: type[T]) -> dict[str, T]: ...
+    @overload
+    def get_many(self, keys: Iterable[str], type: TypeAdapter[T]) -> dict[str, T]: ...
+    @overload
+    def get_many(self, keys: Iterable[str], type: TypeForm[T]) -> dict[str, T]: ...
+    def get_many(self, keys: Iterable[str], type: Any = Any) -> dict[str, Any]:
+        """Return the values of the live keys among ``keys``, in the order asked.
+
+        Args:
+            keys: An iterable of keys; one given twice counts once.
+            type: As for ``get``.
+
+        Raises:
+            DeserializationError: One of the values is not valid as ``type``.
+        """
+        return self._runner.call(lambda: self._target.get_many(keys, type))
+
+    def set_many(self, mapping: Mapping[str, Any], ttl: TTL | KeepTTL | None = None) -> None:
+        """Store every pair of ``mapping`` as ``set`` would. Not atomic: a call that fails midway may be done in part.
+
+        Args:
+            mapping: Keys and values.
+            ttl: As for ``set``, for all of them.
+
+        Raises:
+            SerializationError: A value could not be read back.
+            CapacityError: A value alone is larger than the backend's bound.
+        """
+        return self._runner.call(lambda: self._target.set_many(mapping, ttl))
+
+    def delete_many(self, keys: Iterable[str]) -> int:
+        """Remove every key of ``keys``. Not atomic: a call that fails midway may be done in part.
+
+        Args:
+            keys: An iterable of keys; one given twice counts once.
+
+        Returns:
+            How many live keys were removed.
+        """
+        return self._runner.call(lambda: self._target.delete_many(keys))
+
+    def compare_and_set(self, key: str, expected: Any, value: Any, ttl: TTL | KeepTTL | None = None) -> bool:
+        """Store ``value`` only if the stored bytes are those that ``set(key, expected)`` would store. Atomic.
+
+        The order of a dict or set counts, and so does foreign spacing; ``1``, ``1.0`` and ``True`` differ.
+
+        Args:
+            key: The key.
+            expected: The value that must be there.
+            value: As for ``set``.
+            ttl: As for ``set``; ``KEEP_TTL`` leaves the expiry as it is.
+
+        Returns:
+            Whether it was stored; ``False`` if the key is missing.
+
+        Raises:
+            SerializationError: ``expected`` or ``value`` cannot be stored.
+            CapacityError: The value alone is larger than the backend's bound.
+            UnsupportedOperationError: The backend does not provide this verb.
+        """
+        return self._runner.call(lambda: self._target.compare_and_set(key, expected, value, ttl))
+
+    def compare_and_delete(self, key: str, expected: Any) -> bool:
+        """Remove ``key`` only if the stored bytes are those that ``set(key, expected)`` would store. Atomic.
+
+        Args:
+            key: The key.
+            expected: The value that must be there, compared as by ``compare_and_set``.
+
+        Returns:
+            Whether it was removed; ``False`` if the key is missing.
+
+        Raises:
+            SerializationError: ``expected`` cannot be stored.
+            UnsupportedOperationError: The backend does not provide this verb.
+        """
+        return self._runner.call(lambda: self._target.compare_and_delete(key, expected))
+
+    def scan(self, prefix: str = "") -> Iterator[str]:
+        """Iterate over the live keys that start with ``prefix``, in no order.
+
+        A key that is there throughout is yielded at least once; Redis may repeat one while it rehashes. Keys written
+        or removed meanwhile may or may not be yielded. Foreign keys that are not UTF-8 are passed over.
+
+        Args:
+            prefix: The beginning of the keys, without the namespace's own prefix; they are yielded without it, too.
+
+        Raises:
+            UnsupportedOperationError: The backend does not provide this verb.
+        """
+        return self._runner.iterate(lambda: self._target.scan(prefix))
+
+    def namespace(self, name: str) -> SyncBackend:
+        """Return a view of this backend whose keys are prefixed with ``name + ":"``.
+
+        Views share the store of the backend. Closing a view closes the view only.
+
+        Args:
+            name: Any key that is not empty.
+        """
+        return SyncBackend(self._backend.namespace(name), runtime=self._runner.runtime)
+
+    def ping(self) -> None:
+        """Reach the store, or raise."""
+        return self._runner.call(self._target.ping)
+
+    def close(self) -> None:
+        """Release what is held. Idempotent.
+
+        Calls in flight end in ``BackendClosedError``, and so does every verb after it.
+        """
+        return self._runner.call(self._target.aclose)
+
+    def __enter__(self) -> Self:
+        """Return the backend itself; leaving the block closes it."""
+        self._enter()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the backend."""
+        return self._leave(exc_type, exc, traceback)
+
+
+class _SyncMemory(SyncBackend):
+    """The face of a ``MemoryBackend``: it calls the plain functions. Driving a coroutine costs three times as much.
+
+    A ``SyncBackend`` becomes one of these; a subclass of ``SyncBackend`` drives.
+    """
+
+    __slots__ = ()
+
+    def set(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> None:
+        return self._memory._set(key, value, ttl)
+
+    def get(self, key: str, type: Any = Any, *, default: Any = None, renew: TTL | None = None) -> Any:
+        return self._memory._get(key, type, default, renew)
+
+    def delete(self, key: str) -> bool:
+        return self._memory._delete(key)
+
+    def exists(self, key: str) -> bool:
+        return self._memory._exists(key)
+
+    def increment(self, key: str, ttl: TTL | None = None, *, by: int = 1) -> int:
+        return self._memory._increment(key, ttl, by)
+
+    def clear(self) -> None:
+        return self._memory._clear()
+
+    def add(self, key: str, value: Any, ttl: TTL | None = None) -> bool:
+        return self._memory._add(key, value, ttl)
+
+    def replace(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> bool:
+        return self._memory._replace(key, value, ttl)
+
+    def pop(self, key: str, type: Any = Any, *, default: Any = None) -> Any:
+        return self._memory._pop(key, type, default)
+
+    def ttl(self, key: str) -> float | None:
+        return self._memory._ttl(key)
+
+    def touch(self, key: str, ttl: TTL | None) -> bool:
+        return self._memory._touch(key, ttl)
+
+    def get_many(self, keys: Iterable[str], type: Any = Any) -> dict[str, Any]:
+        return self._memory._get_many(keys, type)
+
+    def set_many(self, mapping: Mapping[str, Any], ttl: TTL | KeepTTL | None = None) -> None:
+        return self._memory._set_many(mapping, ttl)
+
+    def delete_many(self, keys: Iterable[str]) -> int:
+        return self._memory._delete_many(keys)
+
+    def compare_and_set(self, key: str, expected: Any, value: Any, ttl: TTL | KeepTTL | None = None) -> bool:
+        return self._memory._compare_and_set(key, expected, value, ttl)
+
+    def compare_and_delete(self, key: str, expected: Any) -> bool:
+        return self._memory._compare_and_delete(key, expected)
+
+    def scan(self, prefix: str = "") -> Iterator[str]:
+        return self._memory._scan(prefix)
+
+    def ping(self) -> None:
+        return self._memory._ping()
+
+    def close(self) -> None:
+        return self._memory._close()

@@ -1,0 +1,447 @@
+"""The generator of ``_sync.py``, the blocking faces: ``python -m reinhardt_backends._syncgen [--check]``.
+
+Signatures, overloads, decorators and docstrings are cut out of the asynchronous source as they stand, at the positions
+that ``ast`` gives, so that type checkers and editors see the real thing. What changes is little: ``async`` goes, names
+such as ``aclose`` and ``AsyncIterator`` get their blocking counterparts, and the body becomes a call through the runner
+of the face. Where a backend's verb does nothing but return a call of a plain function of its own, a subclass of the
+face makes that call itself.
+
+``FACES`` says which classes get a face. The file needs nothing but the standard library, and can be run by its path.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import difflib
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeAlias
+
+HERE: Final = Path(__file__).resolve().parent
+OUTPUT: Final = "_sync.py"
+WIDTH: Final = 120
+
+Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True)
+class Face:
+    """A class that gets a blocking face, which is called ``Sync`` and its name.
+
+    Attributes:
+        room: The file that it is in.
+        name: Its name.
+        head: The class statement of the face, its documentation and what is not cut out of the source. Without it, the
+            face is built from the constructor of the class, in which a parameter is a ``Backend``.
+        plain: The file and the name of a subclass whose verbs do nothing but call a plain function, if there is one.
+        plain_head: The class statement of the face that calls these, and the attribute that holds the backend.
+    """
+
+    room: str
+    name: str
+    head: str | None = None
+    plain: tuple[str, str] | None = None
+    plain_head: tuple[str, str] | None = None
+
+
+SYNC_BACKEND: Final = '''\
+class SyncBackend(Face[Backend]):
+    """The blocking face of a backend: the same store for code that does not await.
+
+    It has every verb of ``Backend`` under the same name; ``aclose`` is ``close`` here, ``async with`` is ``with``, and
+    an asynchronous iterator is a plain one. Use it from any number of threads. It works inside a running event loop,
+    too, which it blocks as any blocking call does.
+
+    Over ``MemoryBackend``, over ``RedisBackend``, over their namespaces and over classes that say ``never_suspends``,
+    verbs run in the calling thread. Over any other backend they run in an event loop in a worker thread, which all
+    faces share and which starts when it is first needed. There, Ctrl-C cancels the running call and waits for its end.
+
+    Every verb may raise, and its documentation does not repeat:
+
+    * ``TypeError``, ``ValueError``: a key, ttl, count or type is not what it must be. Nothing was changed.
+    * ``BackendClosedError``: the backend was closed, before or during the call.
+    * ``BackendConnectionError`` (``AuthenticationError``, ``BackendTimeoutError``): the store could not be reached;
+      nothing was changed. Never on memory.
+    * ``OutcomeUnknownError``: a write may have been sent and no reply came. Never on memory.
+    * ``ResponseError``: the server refused the command. Never on memory.
+    * ``RuntimeError``: a class that says ``never_suspends`` does suspend, or a face was used in its own worker thread.
+
+    Args:
+        backend: What it is the face of. Closing the face closes it.
+        runtime: The event loop of the worker thread, if one is needed: ``"asyncio"`` or ``"trio"``.
+
+    Raises:
+        TypeError: ``backend`` is not a ``Backend``, or is a ``SyncBackend`` already.
+        ValueError: There is no such runtime.
+        ImportError: The runtime is not installed.
+    """
+
+    __slots__ = ("_backend", "_memory")
+
+    def __init__(self, backend: Backend, *, runtime: Runtime = "asyncio") -> None:
+        super().__init__(*choose(backend, runtime))
+        self._backend = backend
+        if type(backend) is MemoryBackend and type(self) is SyncBackend:
+            self._memory: MemoryBackend = backend
+            self.__class__ = _SyncMemory
+
+    def __repr__(self) -> str:
+        return f"<SyncBackend over {self._backend!r}>"
+
+    @property
+    def backend(self) -> Backend:
+        """The backend behind this face."""
+        return self._backend
+'''
+
+SYNC_MEMORY: Final = '''\
+class _SyncMemory(SyncBackend):
+    """The face of a ``MemoryBackend``: it calls the plain functions. Driving a coroutine costs three times as much.
+
+    A ``SyncBackend`` becomes one of these; a subclass of ``SyncBackend`` drives.
+    """
+
+    __slots__ = ()
+'''
+
+FACES: Final = (
+    Face("_backend.py", "Backend", SYNC_BACKEND, ("_memory.py", "MemoryBackend"), (SYNC_MEMORY, "_memory")),
+)
+
+RENAMED: Final = {"aclose": "close", "__aenter__": "__enter__", "__aexit__": "__exit__"}
+"""Methods that are called otherwise on a face."""
+
+BLOCKING: Final = {
+    "AsyncIterator": "Iterator",
+    "AsyncIterable": "Iterable",
+    "AbstractAsyncContextManager": "AbstractContextManager",
+}
+"""Types that are others on a face, from the same modules."""
+
+RUNNERS: Final = {"AsyncIterator": "iterate", "AbstractAsyncContextManager": "hold"}
+"""What runs a method that is not ``async`` itself, by the type that it returns."""
+
+WHEN_GIVEN: Final = frozenset({"renew"})
+"""Arguments that are passed on only where they are given: a backend that knows nothing of them need not take them."""
+
+PROVIDED: Final = {
+    "Face": "._bridge",
+    "choose": "._bridge",
+    "Runtime": "._portal",
+}
+"""What the heads need and the source does not import."""
+
+
+class GeneratorError(Exception):
+    """The source is not written in a way that can be cut."""
+
+
+class Source:
+    """One file of the asynchronous source."""
+
+    def __init__(self, path: Path) -> None:
+        self.module = "." + path.stem
+        self._name = path.name
+        self._bytes = path.read_bytes()
+        self.tree = ast.parse(self._bytes)
+        self._starts = [0]
+        for line in self._bytes.splitlines(keepends=True):
+            self._starts.append(self._starts[-1] + len(line))
+
+    def find(self, name: str) -> ast.ClassDef:
+        for node in self.tree.body:
+            if isinstance(node, ast.ClassDef) and node.name == name:
+                return node
+        raise GeneratorError(f"{self._name} has no class {name}")
+
+    def at(self, line: int, column: int) -> int:
+        """Return the offset of a position; columns are counted in bytes, as ``ast`` does."""
+        return self._starts[line - 1] + column
+
+    def span(self, node: ast.stmt | ast.expr | ast.arg) -> tuple[int, int]:
+        if node.end_lineno is None or node.end_col_offset is None:
+            raise GeneratorError(f"{self._name}:{node.lineno}: no end")
+        return self.at(node.lineno, node.col_offset), self.at(node.end_lineno, node.end_col_offset)
+
+    def cut(self, start: int, end: int, edits: dict[tuple[int, int], str] | None = None) -> str:
+        """Return a piece of the source with some spans replaced."""
+        parts: list[bytes] = []
+        for (begin, stop), text in sorted((edits or {}).items()):
+            if start <= begin and stop <= end:
+                parts += [self._bytes[start:begin], text.encode()]
+                start = stop
+        return b"".join([*parts, self._bytes[start:end]]).decode()
+
+    def imports(self) -> dict[str, tuple[str, bool]]:
+        """Return where each name of the module can be imported from, and whether for type checkers only."""
+        found: dict[str, tuple[str, bool]] = {}
+        for node, checking in _statements(self.tree.body):
+            if isinstance(node, ast.ImportFrom):
+                module = "." * node.level + (node.module or "")
+                found |= {alias.asname or alias.name: (module, checking) for alias in node.names}
+            elif isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                found[node.name] = (self.module, checking)
+            elif isinstance(node, ast.Assign):
+                found |= {name.id: (self.module, checking) for name in node.targets if isinstance(name, ast.Name)}
+        return found
+
+
+def _statements(body: list[ast.stmt], checking: bool = False) -> Iterator[tuple[ast.stmt, bool]]:
+    for node in body:
+        yield node, checking
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            yield from _statements(node.body, checking=True)
+
+
+class Method:
+    """One method of the asynchronous source, and what becomes of it."""
+
+    def __init__(self, source: Source, node: Function, faces: dict[str, str]) -> None:
+        self.source = source
+        self.node = node
+        self.name = node.name
+        self.faces = faces
+        self.is_async = isinstance(node, ast.AsyncFunctionDef)
+        self.decorators = {ast.unparse(decorator) for decorator in node.decorator_list}
+        # What a method returns, without its arguments: ``AsyncIterator`` of ``AsyncIterator[str]``.
+        returns = node.returns.value if isinstance(node.returns, ast.Subscript) else node.returns
+        self.returns = returns.id if isinstance(returns, ast.Name) else ""
+
+    @property
+    def is_stub(self) -> bool:
+        return "overload" in self.decorators
+
+    def signature(self) -> str:
+        """Return the decorators and the statement up to its colon, for the face."""
+        start, _ = self.source.span(self.node)
+        stop, _ = self.source.span(self.node.body[0])
+        header = self.source.cut(start, stop, self._edits(start)).rstrip()
+        kept = [ast.unparse(node) for node in self.node.decorator_list if ast.unparse(node) != "abstractmethod"]
+        return "".join(f"    @{decorator}\n" for decorator in kept) + "    " + joined(header)
+
+    def docstring(self) -> str:
+        if ast.get_docstring(self.node) is None:
+            return ""
+        return f"        {self.source.cut(*self.source.span(self.node.body[0]))}\n"
+
+    def _edits(self, start: int) -> dict[tuple[int, int], str]:
+        old = f"async def {self.name}" if self.is_async else f"def {self.name}"
+        if self.source.cut(start, start + len(old)) != old:
+            raise GeneratorError(f"{self.source.module}:{self.node.lineno}: expected {old!r}")
+        edits = {(start, start + len(old)): f"def {RENAMED.get(self.name, self.name)}"}
+        arguments = self.node.args
+        every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]
+        annotations = [argument.annotation for argument in every if argument] + [self.node.returns]
+        for annotation in annotations:
+            for name in ast.walk(annotation) if annotation else ():
+                if isinstance(name, ast.Name) and (new := BLOCKING.get(name.id) or self.faces.get(name.id)):
+                    edits[self.source.span(name)] = new
+        return edits
+
+    def arguments(self, without: frozenset[str] = frozenset()) -> str:
+        """Return the arguments as a call passes them on."""
+        given = self.node.args
+        static = "staticmethod" in self.decorators
+        parts = [argument.arg for argument in [*given.posonlyargs, *given.args][0 if static else 1 :]]
+        parts += [f"*{given.vararg.arg}"] if given.vararg else []
+        parts += [f"{name}={name}" for name in (argument.arg for argument in given.kwonlyargs) if name not in without]
+        parts += [f"**{given.kwarg.arg}"] if given.kwarg else []
+        return ", ".join(parts)
+
+    def plain_call(self) -> ast.Call | None:
+        """Return the call of a plain function of the object that is all this method does, if that is so.
+
+        A method that returns an asynchronous iterator may wrap the call in one class that makes it asynchronous.
+        """
+        body = self.node.body
+        if len(body) != 1 or not isinstance(body[0], ast.Return) or not isinstance(call := body[0].value, ast.Call):
+            return None
+        if self.returns in RUNNERS and isinstance(call.func, ast.Name) and len(call.args) == 1 and not call.keywords:
+            inner = call.args[0]
+            call = inner if isinstance(inner, ast.Call) else call
+        own = isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) == "self"
+        names = [*call.args, *(keyword.value for keyword in call.keywords)]
+        return call if own and all(isinstance(name, ast.Name) for name in names) else None
+
+
+def joined(header: str) -> str:
+    """Return a signature on one line if it fits there, as the formatter would have it."""
+    lines = [line.strip() for line in header.splitlines()]
+    if len(lines) < 3 or lines[-2].endswith(",") or "#" in header:
+        return header
+    line = lines[0] + " ".join(lines[1:-1]) + lines[-1]
+    return line if len(line) + 4 <= WIDTH else header
+
+
+def public(source: Source, node: ast.ClassDef, faces: dict[str, str]) -> list[Method]:
+    """Return the methods of a class that its face has."""
+    functions = [item for item in node.body if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return [Method(source, item, faces) for item in functions if not item.name.startswith("_") or item.name in RENAMED]
+
+
+def statement(face: Face, method: Method) -> str:
+    """Return the body of a method of a face."""
+    name, arguments = method.name, method.arguments()
+    if name == "__aenter__":
+        return "self._enter()\n        return self"
+    if name == "__aexit__":
+        return f"return self._leave({arguments})"
+    if "property" in method.decorators:
+        return f"return self._target.{name}"
+    if returned := method.faces.get(method.returns):
+        if "staticmethod" in method.decorators:
+            return f"return {returned}({method.returns}.{name}({arguments}))"
+        if face.head:
+            return f"return {returned}(self._backend.{name}({arguments}), runtime=self._runner.runtime)"
+        return f"return {returned}._over({_run(method, arguments)}, self._runner)"
+    optional = [item.arg for item in method.node.args.kwonlyargs if item.arg in WHEN_GIVEN]
+    if not optional:
+        return f"return {_run(method, arguments)}"
+    missing = " and ".join(f"{argument} is None" for argument in optional)
+    return (
+        f"if {missing}:\n            return {_run(method, method.arguments(WHEN_GIVEN))}\n"
+        f"        return {_run(method, arguments)}"
+    )
+
+
+def _run(method: Method, arguments: str) -> str:
+    """Return the expression that calls a method of what is behind the face, through the runner where it takes one."""
+    runner = "call" if method.is_async else RUNNERS.get(method.returns)
+    call = f"self._target.{method.name}({arguments})"
+    if runner is None:
+        return call
+    return f"self._runner.{runner}({f'lambda: {call}' if arguments else call.removesuffix('()')})"
+
+
+def constructor(face: Face, source: Source, node: ast.ClassDef) -> str:
+    """Return the head of a face that is constructed as its class is, with a backend or a face of one."""
+    inits = [item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"]
+    if not inits:
+        raise GeneratorError(f"{face.name} has no constructor that takes a backend")
+    method = Method(source, inits[0], {"Backend": "Backend | SyncBackend"})
+    given = inits[0].args
+    positional = [*given.posonlyargs, *given.args][1:]
+    backends = [item.arg for item in positional if item.annotation and ast.unparse(item.annotation) == "Backend"]
+    if len(backends) != 1:
+        raise GeneratorError(f"the constructor of {face.name} takes {len(backends)} backends, not one")
+    (backend,) = backends
+    documentation = ast.get_docstring(node, clean=False)
+    doc = f"    {source.cut(*source.span(node.body[0]))}\n\n" if documentation else ""
+    passed = method.arguments().replace(backend, "face._target", 1)
+    return (
+        f"class Sync{face.name}(Face[{face.name}]):\n{doc}    __slots__ = ()\n\n"
+        f"{method.signature()}\n{method.docstring()}"
+        f"        face = {backend} if isinstance({backend}, SyncBackend) else SyncBackend({backend})\n"
+        f"        super().__init__({face.name}({passed}), face._runner)\n"
+    )
+
+
+def write_face(face: Face, source: Source, faces: dict[str, str]) -> str:
+    node = source.find(face.name)
+    text = (face.head or constructor(face, source, node)) + "\n"
+    for method in public(source, node, faces):
+        if method.is_stub:
+            text += f"{method.signature()} ...\n"
+        else:
+            text += f"{method.signature()}\n{method.docstring()}        {statement(face, method)}\n\n"
+    return text.removesuffix("\n")
+
+
+def write_plain(face: Face, directory: Path, verbs: set[str], faces: dict[str, str]) -> str:
+    if face.plain is None or face.plain_head is None:
+        return ""
+    room, name = face.plain
+    head, attribute = face.plain_head
+    source = Source(directory / room)
+    parts = [head]
+    for method in public(source, source.find(name), faces):
+        call = method.plain_call()
+        if method.name in verbs and call is not None:
+            plain = ast.unparse(call).replace("self.", f"self.{attribute}.", 1)
+            parts.append(f"{method.signature()}\n        return {plain}\n")
+    return "\n".join(parts)
+
+
+def write_imports(body: str, known: dict[str, tuple[str, bool]]) -> str:
+    """Return the import statements for what ``body`` uses, in the order that ruff wants."""
+    tree = ast.parse("from __future__ import annotations\n" + body)
+    defined = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - defined
+    checked = {name for name in used if name in known and known[name][1]}
+    wanted = {name: known[name][0] for name in used if name in known}
+    if checked:
+        wanted["TYPE_CHECKING"] = "typing"
+    runtime = _import_lines({name: module for name, module in wanted.items() if name not in checked})
+    if not checked:
+        return runtime
+    lines = _import_lines({name: wanted[name] for name in checked}).splitlines()
+    return runtime + "\nif TYPE_CHECKING:\n" + "".join(f"    {line}\n" if line else "\n" for line in lines)
+
+
+def _import_lines(wanted: dict[str, str]) -> str:
+    modules: dict[str, list[str]] = {}
+    for name, module in wanted.items():
+        modules.setdefault(module, []).append(name)
+    sections: dict[int, list[str]] = {}
+    for module in sorted(modules, key=str.lower):
+        names = sorted(modules[module], key=lambda name: (_rank(name), name))
+        section = 2 if module.startswith(".") else int(module.partition(".")[0] not in sys.stdlib_module_names)
+        sections.setdefault(section, []).append(f"from {module} import {', '.join(names)}\n")
+    return "\n".join("".join(sections[section]) for section in sorted(sections))
+
+
+def _rank(name: str) -> int:
+    if name.isupper() and len(name) > 1:
+        return 0
+    return 1 if name[0].isupper() else 2
+
+
+def generate(directory: Path = HERE, faces: tuple[Face, ...] = FACES) -> str:
+    """Return the text of ``_sync.py`` for the source in ``directory``."""
+    renames = {face.name: f"Sync{face.name}" for face in faces}
+    sources = [Source(directory / face.room) for face in faces]
+    known = {name: (module, False) for name, module in PROVIDED.items()}
+    classes: list[str] = []
+    for face, source in zip(faces, sources, strict=True):
+        node = source.find(face.name)
+        classes.append(write_face(face, source, renames))
+        plain = write_plain(face, directory, {method.name for method in public(source, node, renames)}, renames)
+        classes += [plain] if plain else []
+        for room in [face.room, *(face.plain or ())[:1]]:
+            known = {**Source(directory / room).imports(), **known}
+    body = "\n\n".join(classes)
+    rooms = ", ".join(dict.fromkeys(room for face in faces for room in [face.room, *(face.plain or ())[:1]]))
+    return (
+        f"# Generated from {rooms}. Do not edit: change those, and run\n"
+        "#     python -m reinhardt_backends._syncgen\n"
+        '"""The blocking faces: what is asynchronous elsewhere, for code that does not await."""\n\n'
+        f"from __future__ import annotations\n\n{write_imports(body, known)}\n\n{body}"
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write the file, or with ``--check`` compare it, and return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m reinhardt_backends._syncgen", description="Generate _sync.py.")
+    parser.add_argument("--check", action="store_true", help="change nothing; fail if the file is not up to date")
+    check: bool = parser.parse_args(arguments).check
+    path = HERE / OUTPUT
+    new = generate()
+    if not check:
+        path.write_text(new, encoding="utf-8", newline="\n")
+        return 0
+    old = path.read_bytes().decode() if path.exists() else ""
+    if old == new:
+        return 0
+    lines = difflib.unified_diff(
+        old.splitlines(keepends=True), new.splitlines(keepends=True), OUTPUT, f"{OUTPUT}, generated anew"
+    )
+    sys.stdout.writelines(lines)
+    sys.stderr.write(f"{OUTPUT} is not what the source makes: run python -m reinhardt_backends._syncgen\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""How a component waits: the one place where it suspends, apart from the verbs of its backend.
+
+A component is written once, as coroutines. In an event loop they sleep as that loop does. Under a blocking face that
+drives them with one ``send(None)`` they must never suspend, so there they block the calling thread. A component keeps
+its way of waiting in the attribute ``_waiting``; the face of a backend that never suspends replaces it.
+
+What one waits for, other than time, is a ``Signal``: it is given once, from any thread or event loop, and wakes all who
+wait for it, in whatever loop or thread they do.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Signal:
+    """Something that happens once.
+
+    Attributes:
+        given: Whether it has happened.
+    """
+
+    __slots__ = ("_lock", "_wakers", "given")
+
+    def __init__(self) -> None:
+        self.given = False
+        self._lock = threading.Lock()
+        self._wakers: list[Callable[[], object]] = []
+
+    def give(self) -> None:
+        """Let it happen, and wake all who wait for it. From any thread; never waits; idempotent."""
+        with self._lock:
+            self.given = True
+            wakers, self._wakers = self._wakers, []
+        for wake in wakers:
+            wake()
+
+    def attach(self, wake: Callable[[], object]) -> bool:
+        """Have a function called, in the giver's thread, when it happens. ``False`` if it has."""
+        with self._lock:
+            if not self.given:
+                self._wakers.append(wake)
+            return not self.given
+
+    def detach(self, wake: Callable[[], object]) -> None:
+        """Forget a function that was attached."""
+        with self._lock:
+            if wake in self._wakers:
+                self._wakers.remove(wake)
+
+
+class Waiting(Protocol):
+    """A way to wait."""
+
+    def now(self) -> float:
+        """Return the time of the clock by which ``sleep`` sleeps, in seconds."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for some time."""
+        ...
+
+    async def wait(self, signal: Signal, timeout: float | None = None) -> bool:
+        """Wait for a signal, at most ``timeout`` seconds, and return whether it was given."""
+        ...
+
+    async def finish(self, work: Awaitable[T]) -> T:
+        """Await what must come to its end even if the caller is cancelled, such as giving back what it holds."""
+        ...
+
+
+class _InLoop:
+    """In the caller's event loop. Cancelling ends the wait and nothing else."""
+
+    def now(self) -> float:
+        import anyio
+
+        return anyio.current_time()
+
+    async def sleep(self, seconds: float) -> None:
+        import anyio
+
+        await anyio.sleep(seconds)
+
+    async def wait(self, signal: Signal, timeout: float | None = None) -> bool:
+        import anyio
+
+        from ._io import current_loop, runtime_for
+
+        event = anyio.Event()
+        runtime = runtime_for(current_loop())
+
+        def wake() -> None:
+            runtime.run_soon(event.set)
+
+        if signal.attach(wake):
+            try:
+                with anyio.move_on_after(timeout):
+                    await event.wait()
+            finally:
+                signal.detach(wake)
+        return signal.given
+
+    async def finish(self, work: Awaitable[T]) -> T:
+        import anyio
+
+        with anyio.CancelScope(shield=True):
+            return await work
+
+
+class _InThread:
+    """In the calling thread, which blocks."""
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)  # noqa: ASYNC251 - the point of this way to wait
+
+    async def wait(self, signal: Signal, timeout: float | None = None) -> bool:
+        event = threading.Event()
+        if signal.attach(event.set):
+            try:
+                event.wait(timeout)
+            finally:
+                signal.detach(event.set)
+        return signal.given
+
+    async def finish(self, work: Awaitable[T]) -> T:
+        return await work
+
+
+IN_LOOP: Final[Waiting] = _InLoop()
+IN_THREAD: Final[Waiting] = _InThread()
