@@ -2,7 +2,9 @@
 
 cachetools changes its order of entries even when it is read, so everything here happens under the backend's lock. That
 lock is re-entrant, and a signal handler or finalizer may call the backend while cachetools is half-way through. Such a
-call must not see cachetools' links in between, so what it writes is kept aside and applied when the outer call is done.
+call must not touch cachetools' links: it sees everything as it was before the outer call, and what it writes is kept
+aside and applied when the outer call is done. If it wrote the very key that the outer call is about, it came first, and
+the outer call finds that its entry is no longer there.
 """
 
 from __future__ import annotations
@@ -20,7 +22,6 @@ Policy = Literal["lru", "lfu", "fifo"]
 Evicted = Callable[[str, Any], None]
 
 _POLICIES: Final[dict[str, Any]] = {"lru": LRUCache, "lfu": LFUCache, "fifo": FIFOCache}
-_GONE: Final = object()
 
 
 class BoundedMapping:
@@ -39,69 +40,106 @@ class BoundedMapping:
         self._maxsize = maxsize
         self._maxbytes = maxbytes
         self._evicted = evicted
-        self._key = ""
         self._busy = False
+        # The key that is being written, and its entry before that.
+        self._key: str | None = None
+        self._before: Any = None
         self._aside: dict[str, Any] = {}
         self._cache = self._new_cache(policy)
 
+    def __len__(self) -> int:
+        return len(self._cache)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(iter(self._cache)))
+
     def get(self, key: str) -> Any:
+        """Return an entry, or ``None``, and count it as used."""
         with self.lock:
             if self._busy:
-                return self.peek(key)
+                return self._seen(key)
             with self._working():
                 return self._cache.get(key)
 
     def peek(self, key: str) -> Any:
-        """Return an entry, or ``None``, without counting as its use."""
+        """Return an entry, or ``None``, without counting it as used."""
         with self.lock:
-            if self._busy and key in self._aside:
-                entry = self._aside[key]
-                return None if entry is _GONE else entry
-            return Cache.__getitem__(self._cache, key) if key in self._cache else None
+            return self._seen(key)
 
-    def amend(self, key: str, entry: Any, new: Any) -> None:
-        """Replace ``entry``, if it is there, by one of the same size, without counting as its use."""
-        if self.peek(key) is entry and not self._busy:
-            self._key = key
-            Cache.__setitem__(self._cache, key, new)
+    def swap(self, key: str, entry: Any, new: Any, *, used: bool = True) -> bool:
+        """Replace ``entry`` by ``new`` if it is what is there; ``None`` stands for no entry.
 
-    def __contains__(self, key: str) -> bool:
-        if self._busy and key in self._aside:
-            return self._aside[key] is not _GONE
-        return key in self._cache
+        Args:
+            key: The key.
+            entry: What must be there.
+            new: What comes in its place.
+            used: Whether to count it as used. If not, the new entry is of the same size.
 
-    def __getitem__(self, key: str) -> Any:
-        if self._busy:
-            return self._aside[key] if key in self._aside else Cache.__getitem__(self._cache, key)
-        with self._working():
-            return self._cache[key]
+        Raises:
+            CapacityError: The new entry alone is larger than the bound.
+        """
+        if new is not None:
+            self._check_size(key, new)
+        with self.lock:
+            if self._busy:
+                if self._seen(key) is not entry:
+                    return False
+                self._aside[key] = new
+                return True
+            with self._working():
+                if self._seen(key) is not entry:
+                    return False
+                self._key, self._before = key, entry
+                self._write(key, new, used)
+                came_first = key in self._aside
+                self._key = None
+                return not came_first
 
-    def __setitem__(self, key: str, entry: Any) -> None:
-        self._check_size(key, entry)
-        if self._busy:
-            self._aside[key] = entry
-            return
-        with self._working():
-            self._put(key, entry)
+    def _seen(self, key: str) -> Any:
+        if key in self._aside:
+            return self._aside[key]
+        if key == self._key:
+            return self._before
+        try:
+            return Cache.__getitem__(self._cache, key)
+        except KeyError:
+            return None
 
-    def __delitem__(self, key: str) -> None:
-        if self._busy:
-            self._aside[key] = _GONE
-            return
-        with self._working():
-            del self._cache[key]
+    def _write(self, key: str, new: Any, used: bool) -> None:
+        cache = self._cache
+        if new is None:
+            cache.pop(key, None)
+        elif not used:
+            Cache.__setitem__(cache, key, new)
+        else:
+            if self._maxsize is not None and key not in cache:
+                while len(cache) >= self._maxsize:
+                    cache.popitem()
+            cache[key] = new
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._cache)
-
-    def __len__(self) -> int:
-        return len(self._cache)
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        self._busy = True
+        try:
+            yield
+        finally:
+            self._key = None
+            while True:
+                while self._aside:
+                    self._key, new = self._aside.popitem()
+                    self._before = new
+                    self._write(self._key, new, used=True)
+                    self._key = None
+                self._busy = False
+                if not self._aside:
+                    break
+                self._busy = True
 
     def _new_cache(self, policy: str) -> Any:
         evicting = type("Evicting", (_POLICIES[policy],), {"popitem": self._popitem(_POLICIES[policy])})
         if self._maxbytes is None:
             return evicting(self._maxsize)
-        return evicting(self._maxbytes, getsizeof=lambda entry: self._size(self._key, entry))
+        return evicting(self._maxbytes, getsizeof=lambda entry: self._size(self._key or "", entry))
 
     def _popitem(self, base: type[Cache[str, Any]]) -> Callable[[Any], tuple[str, Any]]:
         def popitem(cache: Any) -> tuple[str, Any]:
@@ -113,36 +151,12 @@ class BoundedMapping:
 
         return popitem
 
-    def _put(self, key: str, entry: Any) -> None:
-        self._key = key
-        try:
-            if self._maxsize is not None and key not in self._cache:
-                while len(self._cache) >= self._maxsize:
-                    self._cache.popitem()
-            self._cache[key] = entry
-        finally:
-            self._key = ""
-
     def _check_size(self, key: str, entry: Any) -> None:
         if self._maxbytes is not None and (size := self._size(key, entry)) > self._maxbytes:
             raise CapacityError(f"one entry of {size} bytes is more than the {self._maxbytes} bytes of the backend")
 
     def _size(self, key: str, entry: Any) -> int:
         return len(key.encode()) + packed_size(entry[0])
-
-    @contextmanager
-    def _working(self) -> Iterator[None]:
-        self._busy = True
-        try:
-            yield
-            while self._aside:
-                key, entry = self._aside.popitem()
-                if entry is not _GONE:
-                    self._put(key, entry)
-                elif key in self._cache:
-                    del self._cache[key]
-        finally:
-            self._busy = False
 
 
 def check_bounds(maxsize: int | None, maxbytes: int | None, policy: str) -> bool:

@@ -42,6 +42,7 @@ class Entries:
         self._ring = ExpiryRing(clock())
         self._due = self._ring.due
         self._bounds = (maxsize, maxbytes, policy)
+        self._sweeping = False
         self._data: Any = self._new_mapping()
         # The last ttl that was checked, and its seconds. Callers give the same object again and again.
         self._checked: tuple[Any, float] = (Entries, NEVER)
@@ -112,7 +113,7 @@ class Entries:
         seconds = self._seconds(ttl)
         with self._lock:
             while True:
-                now = self._turn()
+                now = self._clock()
                 entry = self._data.get(key)
                 if entry is None or entry[1] <= now:
                     new, expiry = by, now + seconds
@@ -124,14 +125,9 @@ class Entries:
                     return new
 
     def _store(self, key: str, stored: Any, expiry: float, now: float) -> None:
-        """File a key and store its entry, whatever was there."""
+        """File a key that is in the dict and store its entry, whatever was there. Not for a bounded mapping."""
         data = self._data
-        if key in data:
-            before = data[key][2]
-        else:
-            before = UNFILED
-            if key.__class__ is not str or not key.isascii():
-                key = check_key(key)
+        before = data[key][2]
         slot = UNFILED if expiry == NEVER else self._ring.file(key, expiry, now)
         data[key] = (stored, expiry, slot)
         if before >= 0 and before != slot:
@@ -145,9 +141,14 @@ class Entries:
         else:
             key = check_key(key)
             slot = UNFILED if expiry == NEVER else self._ring.file(key, expiry, now)
-        if (data[key] if key in data else None) is not entry:
+        new = (stored, expiry, slot)
+        if data.__class__ is not dict:
+            if not data.swap(key, entry, new):
+                return False
+        elif (data[key] if key in data else None) is entry:
+            data[key] = new
+        else:
             return False
-        data[key] = (stored, expiry, slot)
         if entry is not None and entry[2] != slot:
             self._ring.discard(key, entry[2])
         return True
@@ -156,9 +157,13 @@ class Entries:
         """Remove a key if ``entry`` is what is there. Return whether it was. Takes the lock."""
         with self._lock:
             data = self._data
-            if (data[key] if key in data else None) is not entry:
+            if data.__class__ is not dict:
+                if not data.swap(key, entry, None):
+                    return False
+            elif (data[key] if key in data else None) is entry:
+                del data[key]
+            else:
                 return False
-            del data[key]
             self._ring.discard(key, entry[2])
             return True
 
@@ -174,32 +179,51 @@ class Entries:
         return None if entry is None else entry[1] - self._clock()
 
     def step_write(self, key: str, value: Any, seconds: float | None) -> None:
-        now = self._clock()
-        if seconds is not None:
-            expiry = now + seconds
-        else:
-            entry = self._live(key)
-            expiry = NEVER if entry is None else entry[1]
-        self._store(key, pack(value), expiry, now)
+        stored = value if value.__class__ is int else pack(value)
+        while True:
+            now = self._turn()
+            entry: Entry | None = self._data.get(key)
+            if seconds is not None:
+                expiry = now + seconds
+            else:
+                expiry = NEVER if entry is None or entry[1] <= now else entry[1]
+            if self._swap(key, entry, stored, expiry, now):
+                return
 
     def step_remove(self, key: str) -> bool:
         entry = self._live(key)
         return entry is not None and self._remove(key, entry)
 
-    def _sweep(self, now: float) -> None:
-        ring, data = self._ring, self._data
-        for key in ring.take(now, SWEEP):
-            entry = peek(data, key)
-            if entry is None:
-                continue
-            _, expiry, slot = entry
-            if expiry <= now:
-                self._remove(key, entry)
-                continue
-            ring.discard(key, slot)
-            slot = UNFILED if expiry == NEVER else ring.file(key, expiry, now)
-            _amend(data, key, entry, (entry[0], expiry, slot))
-        self._due = ring.due
+    def _sweep(self, now: float) -> int:
+        """Remove some of the keys whose time has passed, and return how many."""
+        if self._sweeping:
+            # A call from a signal handler or a finalizer: the ring is half-way through.
+            return 0
+        self._sweeping = True
+        try:
+            removed = sum([self._settle(key, now) for key in self._ring.take(now, SWEEP)])
+            self._due = self._ring.due
+        finally:
+            self._sweeping = False
+        return removed
+
+    def _settle(self, key: str, now: float) -> bool:
+        """Remove a key that the ring handed out if it has expired, and file it anew if not. Return whether it went."""
+        data = self._data
+        entry = peek(data, key)
+        if entry is None:
+            return False
+        stored, expiry, slot = entry
+        if expiry <= now:
+            return self._remove(key, entry)
+        self._ring.discard(key, slot)
+        slot = UNFILED if expiry == NEVER else self._ring.file(key, expiry, now)
+        new = (stored, expiry, slot)
+        if data.__class__ is not dict:
+            data.swap(key, entry, new, used=False)
+        elif key in data and data[key] is entry:
+            data[key] = new
+        return False
 
     def _sweep_if_free(self, now: float) -> None:
         """Sweep unless another thread holds the lock; it will."""
@@ -213,7 +237,6 @@ class Entries:
         now = self._clock()
         data = self._data
         pending = {key: peek(data, key) for key in self._ring.pending(now)}
-        self._due = self._ring.due
         return [(key, entry) for key, entry in pending.items() if entry is not None and entry[1] <= now]
 
     def _evicted(self, key: str, entry: Entry) -> None:
@@ -243,12 +266,8 @@ def peek(data: Any, key: str) -> Any:
     return data.peek(key) if data.__class__ is BoundedMapping else data.get(key)
 
 
-def _amend(data: Any, key: str, entry: Entry, new: Entry) -> None:
-    """Replace an entry, if it is what is there, without using it."""
-    if data.__class__ is BoundedMapping:
-        data.amend(key, entry, new)
-    elif key in data and data[key] is entry:
-        data[key] = new
+def always(entry: Entry | None) -> bool:
+    return True
 
 
 def _added(key: str, old: Any, by: int) -> int:

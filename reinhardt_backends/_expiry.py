@@ -13,7 +13,6 @@ A ring is not thread-safe: its owner holds a lock.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Final
 
 # Slots a second, a mask that gives the slot within the level, and the first slot of the level, near to far. All are
@@ -92,15 +91,13 @@ class ExpiryRing:
         self.due = now if passed else self._next_turn()
         return taken
 
-    def pending(self, now: float) -> Iterator[str]:
-        """Every filed key whose expiry may have come by ``now``, and perhaps some more than once."""
-        if now >= self._next_turn():
-            self._turn(now)
-            self.due = now if self._passed else self._next_turn()
-        for keys in self._passed:
-            yield from keys
-        for (_, mask, base), tick in zip(LEVELS, self._ticks, strict=True):
-            yield from self._slots[base + (tick & mask)]
+    def pending(self, now: float) -> list[str]:
+        """Return every filed key whose expiry may have come by ``now``, and perhaps some more than once."""
+        slots = list(self._passed)
+        for (rate, mask, base), tick in zip(LEVELS, self._ticks, strict=True):
+            last = int(now * rate)
+            slots += [self._slots[base + (at & mask)] for at in range(max(tick, last - mask), last + 1)]
+        return [key for keys in slots for key in list(keys)]
 
     def _next_turn(self) -> float:
         return (self._ticks[0] + 1) / LEVELS[0][0]

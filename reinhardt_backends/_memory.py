@@ -14,10 +14,10 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 from urllib.parse import parse_qsl, urlsplit
 
-from ._backend import Backend
+from ._backend import Backend, typed_as
 from ._bounded import Policy
 from ._codec import check_type, pack, same_packed, unpack
-from ._entries import CLOSED, NEVER, Entries, Entry, peek
+from ._entries import CLOSED, NEVER, Entries, Entry, always, peek
 from ._expiry import UNFILED
 from ._types import (
     KEEP_TTL,
@@ -106,14 +106,16 @@ class MemoryBackend(Entries, Backend):
         Nothing needs it: using the backend is enough. It takes time in proportion to the keys that expire about now.
         """
         with self._lock:
-            expired = self._expired()
-            for key, entry in expired:
-                self._remove(key, entry)
-            return len(expired)
+            self._ping()
+            removed = 0
+            while self._clock() >= self._due and not self._sweeping:
+                removed += self._sweep(self._clock())
+            return removed + sum([self._remove(key, entry) for key, entry in self._expired()])
 
     async def set(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> None:
         return self._set(key, value, ttl)
 
+    @typed_as(Backend.get)
     async def get(self, key: str, type: Any = Any, *, default: Any = None, renew: TTL | None = None) -> Any:
         return self._get(key, type, default, renew)
 
@@ -135,6 +137,7 @@ class MemoryBackend(Entries, Backend):
     async def replace(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> bool:
         return self._replace(key, value, ttl)
 
+    @typed_as(Backend.pop)
     async def pop(self, key: str, type: Any = Any, *, default: Any = None) -> Any:
         return self._pop(key, type, default)
 
@@ -144,6 +147,7 @@ class MemoryBackend(Entries, Backend):
     async def touch(self, key: str, ttl: TTL | None) -> bool:
         return self._touch(key, ttl)
 
+    @typed_as(Backend.get_many)
     async def get_many(self, keys: Iterable[str], type: Any = Any) -> dict[str, Any]:
         return self._get_many(keys, type)
 
@@ -188,10 +192,13 @@ class MemoryBackend(Entries, Backend):
         elif ttl.__class__ is float and 0.0 < ttl < MAX_TTL:
             seconds = ceil(ttl * MILLISECONDS) / 1000
         elif ttl is KEEP_TTL:
-            self._put(key, value, None, _always)
+            self._put(key, value, None, always)
             return
         else:
             seconds = self._seconds(ttl)
+        if self._data.__class__ is not dict:
+            self._put(key, value, seconds, always)
+            return
         lock = self._lock
         lock.acquire()
         try:
@@ -259,12 +266,9 @@ class MemoryBackend(Entries, Backend):
     def _delete(self, key: str) -> bool:
         with self._lock:
             now = self._turn()
-            data = self._data
-            if key in data:
-                entry = data[key]
-                del data[key]
-                self._ring.discard(key, entry[2])
-                return bool(now < entry[1])
+            while (entry := peek(self._data, key)) is not None:
+                if self._remove(key, entry):
+                    return bool(now < entry[1])
         check_key(key)
         return False
 
@@ -277,7 +281,10 @@ class MemoryBackend(Entries, Backend):
 
     def _increment(self, key: str, ttl: TTL | None = None, by: int = 1) -> int:
         if by.__class__ is not int or not _LOW < by < _HIGH:
-            return self._count(key, ttl, check_count(by))
+            by = check_count(by)
+            with self._lock:
+                self._turn()
+                return self._count(key, ttl, by)
         if ttl is not None and self._checked[0] is not ttl:
             self._seconds(ttl)
         lock = self._lock
@@ -287,7 +294,7 @@ class MemoryBackend(Entries, Backend):
             if now >= self._due:
                 self._sweep(now)
             data = self._data
-            if key in data:
+            if data.__class__ is dict and key in data:
                 old, expiry, slot = data[key]
                 if old.__class__ is int and now < expiry and (ttl is None or expiry < NEVER):
                     new: int = old + by
@@ -329,24 +336,28 @@ class MemoryBackend(Entries, Backend):
         key = check_key(key)
         seconds = self._seconds(ttl)
         with self._lock:
+            now = self._turn()
             while (entry := self._live(key)) is not None:
-                now = self._clock()
                 if self._swap(key, entry, entry[0], now + seconds, now):
                     return True
         return False
 
     def _get_many(self, keys: Iterable[str], type: Any = Any) -> dict[str, Any]:
         check_type(type)
+        self._ping()
         values = {key: self._get(key, type, MISSING) for key in check_keys(keys)}
         return {key: value for key, value in values.items() if value is not MISSING}
 
     def _set_many(self, mapping: Mapping[str, Any], ttl: TTL | KeepTTL | None = None) -> None:
         seconds = self._new_seconds(ttl)
+        self._ping()
         for key, stored in [(key, pack(value)) for key, value in check_mapping(mapping)]:
-            self._put(key, stored, seconds, _always)
+            self._put(key, stored, seconds, always)
 
     def _delete_many(self, keys: Iterable[str]) -> int:
-        return sum([self._delete(key) for key in check_keys(keys)])
+        asked = check_keys(keys)
+        self._ping()
+        return sum([self._delete(key) for key in asked])
 
     def _compare_and_set(self, key: str, expected: Any, value: Any, ttl: TTL | KeepTTL | None = None) -> bool:
         there = pack(expected)
@@ -403,10 +414,6 @@ class _AsyncKeys:
         for key in self._keys:
             return key
         raise StopAsyncIteration
-
-
-def _always(entry: Entry | None) -> bool:
-    return True
 
 
 def _if_missing(entry: Entry | None) -> bool:

@@ -1,4 +1,4 @@
-# Generated from _backend.py, _memory.py. Do not edit: change those, and run
+# Generated from _backend.py, _memory.py, _throttle.py, _lock.py. Do not edit: change those, and run
 #     python -m reinhardt_backends._syncgen
 """The blocking faces: what is asynchronous elsewhere, for code that does not await."""
 
@@ -8,10 +8,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self, overload
 
 from ._backend import Backend, D, T
-from ._bridge import Face, choose
+from ._bridge import Driven, Face, choose
+from ._limiters import Algorithm
+from ._lock import Lock
 from ._memory import MemoryBackend
 from ._portal import Runtime
+from ._quota import ThrottleResult
+from ._rates import Rate
+from ._throttle import OnError, Throttle
 from ._types import TTL, JSONValue, KeepTTL
+from ._waiting import IN_THREAD
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -56,9 +62,12 @@ class SyncBackend(Face[Backend]):
     def __init__(self, backend: Backend, *, runtime: Runtime = "asyncio") -> None:
         super().__init__(*choose(backend, runtime))
         self._backend = backend
-        if type(backend) is MemoryBackend and type(self) is SyncBackend:
-            self._memory: MemoryBackend = backend
-            self.__class__ = _SyncMemory
+        if type(self) in {SyncBackend, _SyncMemory}:
+            chosen: Any = SyncBackend
+            if type(backend) is MemoryBackend:
+                self._memory: MemoryBackend = backend
+                chosen = _SyncMemory
+            self.__class__ = chosen
 
     def __repr__(self) -> str:
         return f"<SyncBackend over {self._backend!r}>"
@@ -436,3 +445,245 @@ class _SyncMemory(SyncBackend):
 
     def close(self) -> None:
         return self._memory._close()
+
+
+class SyncThrottle(Face[Throttle]):
+    """Limits how often something may be done: for each key, so many hits in so much time.
+
+    Over ``MemoryBackend`` and ``RedisBackend``, and namespaces of these, a decision is one atomic step on the store's
+    own clock, on Redis one round trip. Over any other backend a single rate by ``fixed-window`` needs the six verbs
+    that every backend has, and two or three calls; the other algorithms, and several rates, need ``add`` and
+    ``compare_and_set``, and the clock of this machine.
+
+    The algorithms:
+
+    * ``"fixed-window"``: a window begins with the first hit, and allows ``limit`` hits until it ends. The cheapest.
+      Around the end of a window up to twice the limit may come in a short time. A well-known use of ``INCR``, and
+      described as such in its documentation by Redis.
+    * ``"sliding-window"``: as that, and of the hits in the window before counts the share that a window ending now
+      would cover, as if they had been spread evenly. An approximation by two counters; by J. Desgats, Cloudflare, 2017.
+    * ``"gcra"``: a bucket of ``limit`` tokens, or of ``burst`` of them, that is refilled evenly over the period. Allows
+      a burst, and then the rate, evenly. The generic cell rate algorithm of ITU-T I.371.
+
+    Throttles with the same backend, prefix, algorithm and rates share their hits. Not to share them, give them prefixes
+    of their own.
+
+    Args:
+        backend: Where the hits are counted.
+        *rates: ``"100/min"``, ``"10/s"``, ``"1000/hour"``, ``"5/10s"``, or ``Rate(limit, period)``. Of several, each
+            must allow a hit, and a denied one counts for none of them.
+        algorithm: How the hits are counted.
+        prefix: What the keys in the backend begin with.
+        on_error: What happens while the store is away, or refuses to serve: ``"raise"`` the error, ``"allow"`` every
+            hit, ``"deny"`` every hit, or ``"local"``: count in the memory of this process instead.
+
+    Raises:
+        TypeError: ``backend`` is not a ``Backend``, or a rate or the prefix is not what it must be.
+        ValueError: There is no rate, a rate cannot be read, two rates have the same period, or an option is unknown.
+        UnsupportedOperationError: The backend does not provide what the algorithm needs. The message names the verbs.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        backend: Backend | SyncBackend,
+        *rates: str | Rate,
+        algorithm: Algorithm = "fixed-window",
+        prefix: str = "throttle",
+        on_error: OnError = "raise",
+    ) -> None:
+        face = backend if isinstance(backend, SyncBackend) else SyncBackend(backend)
+        target = Throttle(face._target, *rates, algorithm=algorithm, prefix=prefix, on_error=on_error)
+        if isinstance(face._runner, Driven):
+            target._waiting = IN_THREAD
+        super().__init__(target, face._runner)
+
+    @property
+    def rates(self) -> tuple[Rate, ...]:
+        """The rates, in the order given."""
+        return self._target.rates
+
+    def allow(self, key: str, cost: int = 1) -> bool:
+        """Count a hit if every rate allows it, and return whether they do. Atomic; a denied hit changes nothing.
+
+        Args:
+            key: Who or what is limited: an address, a user, ``"login:" + name``.
+            cost: How many hits it counts as.
+
+        Raises:
+            TypeError: The key is not a ``str``, or the cost not an ``int``.
+            ValueError: The cost is less than 1, or more than the limit, so that it would never be allowed.
+            BackendError: The store is away or refuses to serve, and ``on_error`` is ``"raise"``.
+        """
+        return self._runner.call(lambda: self._target.allow(key, cost))
+
+    def hit(self, key: str, cost: int = 1) -> ThrottleResult:
+        """Count a hit if every rate allows it, and return what they say. Atomic; a denied hit changes nothing.
+
+        Args:
+            key: Who or what is limited.
+            cost: How many hits it counts as.
+
+        Raises:
+            TypeError: The key is not a ``str``, or the cost not an ``int``.
+            ValueError: The cost is less than 1, or more than the limit, so that it would never be allowed.
+            BackendError: The store is away or refuses to serve, and ``on_error`` is ``"raise"``.
+        """
+        return self._runner.call(lambda: self._target.hit(key, cost))
+
+    def peek(self, key: str) -> ThrottleResult:
+        """Return what the rates would say to a hit of cost 1, and count nothing.
+
+        Args:
+            key: Who or what is limited.
+
+        Raises:
+            TypeError: The key is not a ``str``.
+            BackendError: The store is away or refuses to serve, and ``on_error`` is ``"raise"``.
+        """
+        return self._runner.call(lambda: self._target.peek(key))
+
+    def reset(self, key: str) -> None:
+        """Forget all hits of a key.
+
+        Args:
+            key: Who or what is limited.
+
+        Raises:
+            TypeError: The key is not a ``str``.
+            BackendError: The store is away or refuses to serve, whatever ``on_error`` is.
+        """
+        return self._runner.call(lambda: self._target.reset(key))
+
+    def wait(self, key: str, cost: int = 1, timeout: float | None = None) -> ThrottleResult:
+        """Count a hit as soon as every rate allows it, sleeping until then.
+
+        It sleeps for as long as the rates say, and not at all if that is longer than it may: then the hit is denied at
+        once. Others may come first; then it sleeps again. Nobody's turn is kept.
+
+        Args:
+            key: Who or what is limited.
+            cost: How many hits it counts as.
+            timeout: Seconds to sleep at most; ``None`` for as long as it takes.
+
+        Returns:
+            What the rates said last: ``allowed`` is ``False`` if it would have taken longer than ``timeout``.
+
+        Raises:
+            TypeError: The key is not a ``str``, or a number not what it must be.
+            ValueError: The cost is less than 1 or more than the limit, or the timeout is negative.
+            BackendError: The store is away or refuses to serve, and ``on_error`` is ``"raise"``.
+        """
+        return self._runner.call(lambda: self._target.wait(key, cost, timeout))
+
+
+class SyncLock(Face[Lock]):
+    """A lock in a store: of all who use this name on it, at most one holds it, until it is released or expires.
+
+    Entering it as a context manager waits for it, and leaving releases it. One object may be shared by any number of
+    tasks, event loops and threads; those that use the same object also wait for each other. It is not re-entrant: who
+    holds it and asks for it again waits for himself.
+
+    What it guarantees: while a holder's ttl has not run out, nobody else takes the lock; only who holds it releases or
+    extends it; a holder that dies blocks the others for ``ttl`` seconds at most.
+
+    What it does not: a holder that is paused for longer than the ttl, by a garbage collector, a slow disk or a
+    suspended machine, goes on as if it still held the lock, while somebody else does. A store that loses its last
+    writes, as Redis may when a replica takes over, may give it twice. So let it save work that would otherwise be done
+    twice, and where being wrong does harm, send ``token`` along with each write, and have what is written to refuse a
+    token smaller than one it has seen: the token grows with each time the lock is taken, as long as its counter is
+    neither deleted nor evicted.
+
+    Needs ``add``, ``compare_and_set`` and ``compare_and_delete``.
+
+    Args:
+        backend: Where the lock is.
+        name: Its name. The keys are ``"lock:" + name`` and ``"lock-token:" + name``; the latter, a counter, stays.
+        ttl: Seconds, or a ``timedelta``, after which it is free again if it was neither released nor extended.
+
+    Raises:
+        TypeError: ``backend`` is not a ``Backend``, or an argument is not what it must be.
+        ValueError: The name is empty, or the ttl out of range.
+        UnsupportedOperationError: The backend does not provide what it needs. The message names the verbs.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, backend: Backend | SyncBackend, name: str, *, ttl: TTL) -> None:
+        face = backend if isinstance(backend, SyncBackend) else SyncBackend(backend)
+        target = Lock(face._target, name, ttl=ttl)
+        if isinstance(face._runner, Driven):
+            target._waiting = IN_THREAD
+        super().__init__(target, face._runner)
+
+    @property
+    def name(self) -> str:
+        """The name of the lock."""
+        return self._target.name
+
+    @property
+    def token(self) -> int | None:
+        """The fencing token of the holder, as far as this object holds the lock or held it last; else ``None``."""
+        return self._target.token
+
+    def acquire(self, timeout: float | None = None) -> bool:
+        """Wait for the lock and take it.
+
+        Args:
+            timeout: Seconds to wait at most; 0 to try once; ``None`` for as long as it takes.
+
+        Returns:
+            Whether it was taken.
+
+        Raises:
+            TypeError, ValueError: The timeout is not a number, or negative.
+            BackendError: The store is away or refuses to serve.
+        """
+        return self._runner.call(lambda: self._target.acquire(timeout))
+
+    def release(self) -> bool:
+        """Give the lock back.
+
+        Returns:
+            Whether it was still held; ``False`` if it had expired. Nobody else's lock is ever released.
+
+        Raises:
+            RuntimeError: This object has not taken the lock.
+            BackendError: The store is away or refuses to serve; the lock will expire.
+        """
+        return self._runner.call(self._target.release)
+
+    def extend(self, ttl: TTL | None = None) -> bool:
+        """Let the lock expire later: ``ttl`` seconds from now. Atomic.
+
+        Args:
+            ttl: Seconds, or a ``timedelta``; that of the lock by default.
+
+        Returns:
+            Whether it was still held; ``False`` if it had expired, and then nothing was changed.
+
+        Raises:
+            RuntimeError: This object has not taken the lock.
+            BackendError: The store is away or refuses to serve.
+        """
+        return self._runner.call(lambda: self._target.extend(ttl))
+
+    def locked(self) -> bool:
+        """Return whether anybody holds the lock."""
+        return self._runner.call(self._target.locked)
+
+    def __enter__(self) -> Self:
+        """Wait for the lock and take it."""
+        self._enter()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Give the lock back.
+
+        Raises:
+            LockLostError: It expired within the block, which raised nothing itself.
+        """
+        return self._leave(exc_type, exc, traceback)

@@ -84,9 +84,12 @@ class SyncBackend(Face[Backend]):
     def __init__(self, backend: Backend, *, runtime: Runtime = "asyncio") -> None:
         super().__init__(*choose(backend, runtime))
         self._backend = backend
-        if type(backend) is MemoryBackend and type(self) is SyncBackend:
-            self._memory: MemoryBackend = backend
-            self.__class__ = _SyncMemory
+        if type(self) in {SyncBackend, _SyncMemory}:
+            chosen: Any = SyncBackend
+            if type(backend) is MemoryBackend:
+                self._memory: MemoryBackend = backend
+                chosen = _SyncMemory
+            self.__class__ = chosen
 
     def __repr__(self) -> str:
         return f"<SyncBackend over {self._backend!r}>"
@@ -109,6 +112,8 @@ class _SyncMemory(SyncBackend):
 
 FACES: Final = (
     Face("_backend.py", "Backend", SYNC_BACKEND, ("_memory.py", "MemoryBackend"), (SYNC_MEMORY, "_memory")),
+    Face("_throttle.py", "Throttle"),
+    Face("_lock.py", "Lock"),
 )
 
 RENAMED: Final = {"aclose": "close", "__aenter__": "__enter__", "__aexit__": "__exit__"}
@@ -128,7 +133,9 @@ WHEN_GIVEN: Final = frozenset({"renew"})
 """Arguments that are passed on only where they are given: a backend that knows nothing of them need not take them."""
 
 PROVIDED: Final = {
+    "Driven": "._bridge",
     "Face": "._bridge",
+    "IN_THREAD": "._waiting",
     "choose": "._bridge",
     "Runtime": "._portal",
 }
@@ -186,6 +193,8 @@ class Source:
                 found[node.name] = (self.module, checking)
             elif isinstance(node, ast.Assign):
                 found |= {name.id: (self.module, checking) for name in node.targets if isinstance(name, ast.Name)}
+            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                found[node.target.id] = (self.module, checking)
         return found
 
 
@@ -335,7 +344,10 @@ def constructor(face: Face, source: Source, node: ast.ClassDef) -> str:
         f"class Sync{face.name}(Face[{face.name}]):\n{doc}    __slots__ = ()\n\n"
         f"{method.signature()}\n{method.docstring()}"
         f"        face = {backend} if isinstance({backend}, SyncBackend) else SyncBackend({backend})\n"
-        f"        super().__init__({face.name}({passed}), face._runner)\n"
+        f"        target = {face.name}({passed})\n"
+        # What is driven in the calling thread waits there, too.
+        "        if isinstance(face._runner, Driven):\n            target._waiting = IN_THREAD\n"
+        "        super().__init__(target, face._runner)\n"
     )
 
 

@@ -18,7 +18,7 @@ from ._needs import check_backend
 from ._quota import ThrottleResult, result_of
 from ._rates import Rate
 from ._types import check_key, check_prefix
-from ._waiting import IN_LOOP, Waiting
+from ._waiting import IN_LOOP, Waiting, check_timeout
 
 OnError: TypeAlias = Literal["raise", "allow", "deny", "local"]
 
@@ -184,7 +184,7 @@ class Throttle:
             BackendError: The store is away or refuses to serve, and ``on_error`` is ``"raise"``.
         """
         cost = self._check_cost(cost)
-        until = None if timeout is None else self._waiting.now() + _check_timeout(timeout)
+        until = None if timeout is None else self._waiting.now() + check_timeout(timeout)
         while True:
             result = await self._decide(key, cost)
             pause = max(result.retry_after, _SHORTEST_SLEEP)
@@ -225,14 +225,6 @@ def _check_rates(rates: tuple[str | Rate, ...], algorithm: Algorithm) -> tuple[R
     if len({rate.period for rate in parsed}) < len(parsed):
         raise ValueError("two rates have the same period, so that one of them would never matter")
     return parsed
-
-
-def _check_timeout(timeout: float) -> float:
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-        raise TypeError(f"a timeout must be seconds, not {type(timeout).__name__}")
-    if not timeout >= 0:
-        raise ValueError("a timeout must not be negative")
-    return timeout
 
 
 def _listed(words: tuple[str, ...]) -> str:

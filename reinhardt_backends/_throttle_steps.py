@@ -32,6 +32,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from ._steps import Step, StepStore
@@ -191,7 +192,7 @@ local function reset(now, at, limit, period, burst) return math.ceil(at[2] / lim
 """,
 )
 
-# What is stored is a JSON list of whole numbers. What is something else was not written here, and counts as nothing.
+# What is stored is a JSON string of whole numbers. What is something else was not written here, and counts as nothing.
 _FRAME: Final = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -199,7 +200,7 @@ local cost, brief = tonumber(ARGV[1]), ARGV[2] == '1'
 local wanted = math.max(cost, 1)
 local rates = (#ARGV - 2) / 3
 local stored = {}
-for number in string.gmatch(redis.call('GET', KEYS[1]) or '', '%-?%d+') do stored[#stored + 1] = tonumber(number) end
+for number in string.gmatch(redis.call('GET', KEYS[1]) or '', '%d+') do stored[#stored + 1] = tonumber(number) end
 if #stored ~= rates * WIDTH then stored = {} end
 
 local limit, period, burst, at, wait = {}, {}, {}, {}, {}
@@ -221,7 +222,7 @@ if allowed == 1 and cost > 0 then
     kept = math.max(kept, reset(now, at[i], limit[i], period[i], burst[i]))
   end
   local expiry = string.format('%.0f', math.ceil(kept / 1000))
-  redis.call('SET', KEYS[1], '[' .. table.concat(words, ',') .. ']', 'PX', expiry)
+  redis.call('SET', KEYS[1], '"' .. table.concat(words, ',') .. '"', 'PX', expiry)
 end
 if brief then return allowed end
 
@@ -237,10 +238,17 @@ return answer
 
 def _numbers(value: Any, count: int) -> list[int] | None:
     """Return what is stored, if it is what a step stores."""
-    if value.__class__ is list and len(value) == count and all(number.__class__ is int for number in value):
-        numbers: list[int] = value
-        return numbers
+    if value.__class__ is str:
+        words = value.split(",")
+        if len(words) == count and all(word.isdecimal() for word in words):
+            return [int(word) for word in words]
     return None
+
+
+@lru_cache
+def _limits(rest: tuple[int, ...]) -> list[_Limits]:
+    """Return what a throttle gives to every call."""
+    return [_Limits(*rest[at : at + 3]) for at in range(0, len(rest), 3)]
 
 
 def _step_of(name: str, algorithm: _Algorithm) -> Step:
@@ -249,20 +257,21 @@ def _step_of(name: str, algorithm: _Algorithm) -> Step:
     def plain(store: StepStore, keys: Sequence[str], args: Sequence[Any]) -> Any:
         now = round(store.step_now() * MICRO)
         cost, brief, *rest = args
-        rates = [_Limits(*rest[at : at + 3]) for at in range(0, len(rest), 3)]
-        stored = _numbers(store.step_read(keys[0]), width * len(rates))
+        rates = _limits(tuple(rest))
+        numbers = _numbers(store.step_read(keys[0]), width * len(rates))
         state: list[Numbers] = []
         waits: list[int] = []
         for index, limits in enumerate(rates):
-            old = tuple(stored[index * width : (index + 1) * width]) if stored else None
-            state.append(current(now, old, limits))
-            waits.append(retry(now, state[-1], limits, cost or 1))
+            old = tuple(numbers[index * width : (index + 1) * width]) if numbers else None
+            at = current(now, old, limits)
+            state.append(at)
+            waits.append(retry(now, at, limits, cost or 1))
         allowed = not any(waits)
         if allowed and cost:
             state = [spend(at, limits, cost) for at, limits in zip(state, rates, strict=True)]
-            kept = max(reset(now, at, limits) for at, limits in zip(state, rates, strict=True))
-            seconds = math.ceil(max(kept, 1000) / 1000) / 1000
-            store.step_write(keys[0], [number for at in state for number in at], seconds)
+            kept = max([reset(now, at, limits) for at, limits in zip(state, rates, strict=True)])
+            text = ",".join([str(number) for at in state for number in at])
+            store.step_write(keys[0], text, max(-(-kept // 1000), 1) / 1000)
         if brief:
             return int(allowed)
         answer = [int(allowed)]

@@ -90,7 +90,8 @@ class _InLoop:
     async def wait(self, signal: Signal, timeout: float | None = None) -> bool:
         import anyio
 
-        from ._io import current_loop, runtime_for
+        from ._io import runtime_for
+        from ._io._current import current_loop
 
         event = anyio.Event()
         runtime = runtime_for(current_loop())
@@ -109,8 +110,10 @@ class _InLoop:
     async def finish(self, work: Awaitable[T]) -> T:
         import anyio
 
+        results: list[T] = []
         with anyio.CancelScope(shield=True):
-            return await work
+            results.append(await work)
+        return results[0]
 
 
 class _InThread:
@@ -137,3 +140,17 @@ class _InThread:
 
 IN_LOOP: Final[Waiting] = _InLoop()
 IN_THREAD: Final[Waiting] = _InThread()
+
+
+def check_timeout(timeout: float) -> float:
+    """Return the seconds that somebody is ready to wait.
+
+    Raises:
+        TypeError: They are not a number.
+        ValueError: They are negative.
+    """
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise TypeError(f"a timeout must be seconds, not {type(timeout).__name__}")
+    if not timeout >= 0:
+        raise ValueError("a timeout must not be negative")
+    return timeout

@@ -1,0 +1,78 @@
+"""The Lua scripts: steps that no single command of Redis does atomically.
+
+A script is called by the digest of its source. A server that does not know it yet (``NOSCRIPT``: nothing was executed)
+is sent the source, and keeps it.
+
+Lua's numbers are doubles, exact up to 2**53. A counter past that is returned as the string that ``GET`` gives.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from .._errors import ResponseError
+
+if TYPE_CHECKING:
+    from .._steps import Step
+    from ._kind import Kind
+    from ._topology import Client
+
+
+class Script:
+    """One script over some keys."""
+
+    __slots__ = ("_digest", "_source")
+
+    def __init__(self, source: str) -> None:
+        self._source = source.strip().encode()
+        self._digest = hashlib.sha1(self._source, usedforsecurity=False).hexdigest().encode()
+
+    async def run(self, client: Client, kind: Kind, keys: Sequence[str], *args: bytes | str | float) -> Any:
+        """Run the script with these ``KEYS`` and ``ARGV`` and return its reply."""
+        try:
+            return await client.call(kind, b"EVALSHA", self._digest, len(keys), *keys, *args)
+        except ResponseError as error:
+            if error.code != "NOSCRIPT":
+                raise
+        return await client.call(kind, b"EVAL", self._source, len(keys), *keys, *args)
+
+
+# The expiry is looked at after the step, so that a counter without one gets it, whoever made it. A value that is no
+# integer ends the script at its first line, with nothing changed.
+INCREMENT: Final = Script("""
+local value = redis.call('INCRBY', KEYS[1], ARGV[1])
+if redis.call('PTTL', KEYS[1]) == -1 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+if value >= 9007199254740992 or value <= -9007199254740992 then return redis.call('GET', KEYS[1]) end
+return value
+""")
+
+# PERSIST alone cannot tell a key without expiry from a missing one.
+PERSIST: Final = Script("""
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+redis.call('PERSIST', KEYS[1])
+return 1
+""")
+
+COMPARE_AND_SET: Final = Script("""
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], unpack(ARGV, 3))
+return 1
+""")
+
+COMPARE_AND_DELETE: Final = Script("""
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+""")
+
+
+def script_of(step: Step) -> Script:
+    """The script of an atomic step. There are as many steps as the library has, so none is ever forgotten."""
+    script = _STEPS.get(step)
+    if script is None:
+        script = _STEPS[step] = Script(step.lua)
+    return script
+
+
+_STEPS: Final[dict[Step, Script]] = {}
