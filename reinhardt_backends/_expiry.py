@@ -28,6 +28,8 @@ _COARSE_REACH: Final = 126 * 256.0
 UNFILED: Final = -1
 """The slot of a key without expiry."""
 
+_NOWHERE: Final[tuple[float, float, int, dict[str, None]]] = (0.0, 0.0, UNFILED, {})
+
 
 class ExpiryRing:
     """Files keys by expiry and hands out those whose time may have come.
@@ -46,7 +48,7 @@ class ExpiryRing:
         self._passed: list[dict[str, None]] = []
         self._last = UNFILED
         self.due = self._next_turn()
-        self.latest: tuple[float, float, int, dict[str, None]] = (now, now, UNFILED, {})
+        self.latest = _NOWHERE
 
     def file(self, key: str, expiry: float, now: float) -> int:
         """File ``key`` and return its slot. ``take`` has been called with this ``now``, or is not due."""
@@ -104,6 +106,9 @@ class ExpiryRing:
 
     def _turn(self, now: float) -> None:
         """Set aside the slots whose time has passed."""
+        if self.latest[1] <= now:
+            self.latest = _NOWHERE
+            self._last = UNFILED
         for level, (rate, mask, base) in enumerate(LEVELS):
             tick = int(now * rate)
             for passing in range(max(self._ticks[level], tick - mask - 1), tick):
