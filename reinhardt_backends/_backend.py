@@ -406,13 +406,17 @@ class Backend(ABC):
         """Remove every key that starts with ``prefix``: what ``clear`` of a namespace does."""
         if type(self).scan is Backend.scan:
             self._unsupported("clear", "clear of a namespace, which needs scan")
-        batch: list[str] = []
-        async for key in self.scan(prefix):
-            batch.append(key)
-            if len(batch) == _CLEAR_BATCH:
-                await self.delete_many(batch)
-                batch = []
-        await self.delete_many(batch)
+        keys = self.scan(prefix)
+        try:
+            batch: list[str] = []
+            async for key in keys:
+                batch.append(key)
+                if len(batch) == _CLEAR_BATCH:
+                    await self.delete_many(batch)
+                    batch = []
+            await self.delete_many(batch)
+        finally:
+            await _close(keys)
 
     def _runs_steps(self) -> bool:
         """Whether this backend runs atomic steps over several keys."""
@@ -553,3 +557,13 @@ class _Stripped:
     async def __anext__(self) -> str:
         cut = len(self._namespace._full(""))
         return (await anext(self._keys))[cut:]
+
+    async def aclose(self) -> None:
+        await _close(self._keys)
+
+
+async def _close(keys: AsyncIterator[str]) -> None:
+    """Close an iterator that can be closed, as an async generator of a user's backend."""
+    close = getattr(keys, "aclose", None)
+    if close is not None:
+        await close()

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self, overload
 
-from ._backend import Backend, D, T
+from ._backend import Backend, D, T, typed_as
 from ._bridge import Driven, Face, choose
 from ._limiters import Algorithm
 from ._lock import Lock
@@ -392,6 +392,7 @@ class _SyncMemory(SyncBackend):
     def set(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> None:
         return self._memory._set(key, value, ttl)
 
+    @typed_as(Backend.get)
     def get(self, key: str, type: Any = Any, *, default: Any = None, renew: TTL | None = None) -> Any:
         return self._memory._get(key, type, default, renew)
 
@@ -413,6 +414,7 @@ class _SyncMemory(SyncBackend):
     def replace(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> bool:
         return self._memory._replace(key, value, ttl)
 
+    @typed_as(Backend.pop)
     def pop(self, key: str, type: Any = Any, *, default: Any = None) -> Any:
         return self._memory._pop(key, type, default)
 
@@ -422,6 +424,7 @@ class _SyncMemory(SyncBackend):
     def touch(self, key: str, ttl: TTL | None) -> bool:
         return self._memory._touch(key, ttl)
 
+    @typed_as(Backend.get_many)
     def get_many(self, keys: Iterable[str], type: Any = Any) -> dict[str, Any]:
         return self._memory._get_many(keys, type)
 

@@ -228,7 +228,8 @@ class Method:
         start, _ = self.source.span(self.node)
         stop, _ = self.source.span(self.node.body[0])
         header = self.source.cut(start, stop, self._edits(start)).rstrip()
-        kept = [ast.unparse(node) for node in self.node.decorator_list if ast.unparse(node) != "abstractmethod"]
+        kept = [ast.unparse(node) for node in self.node.decorator_list]
+        kept = [text for text in kept if text != "abstractmethod" and not text.startswith("typed_as(")]
         return "".join(f"    @{decorator}\n" for decorator in kept) + "    " + joined(header)
 
     def docstring(self) -> str:
