@@ -12,12 +12,13 @@ import copy
 import math
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from urllib.parse import unquote_plus
 
 from .._backend import Backend, typed_as
 from .._codec import check_type, decode, encode
-from .._errors import BackendClosedError, CounterError, ResponseError
+from .._errors import BackendClosedError, CounterError, DeserializationError, ResponseError
 from .._types import (
     TTL,
     KeepTTL,
@@ -30,7 +31,7 @@ from .._types import (
     check_ttl,
 )
 from ._kind import Kind
-from ._scripts import COMPARE_AND_DELETE, COMPARE_AND_SET, INCREMENT, PERSIST, script_of
+from ._scripts import COMPARE_AND_DELETE, COMPARE_AND_SET, INCREMENT, PERSIST, RESTORE, script_of
 
 if TYPE_CHECKING:
     import ssl
@@ -174,7 +175,10 @@ class RedisBackend(Backend):
         self._client: Client = Client(options)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._client.options.location} prefix={self._prefix!r}>"
+        # A debugger may show an object whose making failed.
+        client: Client | None = getattr(self, "_client", None)
+        where = "not connected to anything" if client is None else client.options.location
+        return f"<{type(self).__name__} {where} prefix={getattr(self, '_prefix', None)!r}>"
 
     async def set(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> None:
         await self._client.call(Kind.IDEMPOTENT, b"SET", self._full(key), encode(value), *_expiry(ttl))
@@ -184,11 +188,21 @@ class RedisBackend(Backend):
         name = self._full(key)
         if type is not str:
             check_type(type)
-        if renew is None:
+        milliseconds = check_ttl(renew)
+        if milliseconds is None:
             data = await self._client.call(Kind.READ, b"GET", name)
-        else:
-            data = await self._client.call(Kind.ONCE, b"GETEX", name, *_expiry(renew))
-        return default if data is None else decode(data, type, key=key)
+            return default if data is None else decode(data, type, key=key)
+        begun = monotonic()
+        left, data = await self._client.call_many(Kind.ONCE, [(b"PTTL", name), (b"GETEX", name, b"PX", milliseconds)])
+        if data is None:
+            return default
+        try:
+            return decode(data, type, key=key)
+        except DeserializationError:
+            # A call that raises has changed nothing: the expiry goes back to what it was.
+            before = left if left < 0 else left - math.ceil((monotonic() - begun) * 1000)
+            await RESTORE.run(self._client, Kind.IDEMPOTENT, (name,), data, milliseconds, before)
+            raise
 
     async def delete(self, key: str) -> bool:
         return bool(await self._client.call(Kind.ONCE, b"DEL", self._full(key)))

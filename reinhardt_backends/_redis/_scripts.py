@@ -55,6 +55,16 @@ redis.call('PERSIST', KEYS[1])
 return 1
 """)
 
+# Takes back an expiry that was set in vain, unless somebody has written the key or removed or prolonged its expiry since. An expiry
+# that would have run out by now removes the key.
+RESTORE: Final = Script("""
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+local left = redis.call('PTTL', KEYS[1])
+if left < 0 or left > tonumber(ARGV[2]) then return 0 end
+if ARGV[3] == '-1' then return redis.call('PERSIST', KEYS[1]) end
+return redis.call('PEXPIRE', KEYS[1], ARGV[3])
+""")
+
 COMPARE_AND_SET: Final = Script("""
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], unpack(ARGV, 3))
