@@ -1,0 +1,91 @@
+"""The rooms of the house: each imports only from rooms above its own in this list."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import reinhardt_backends
+
+# From the ground up. A name that ends in a dot is a package, whose modules may import one another.
+ROOMS = (
+    "_errors", "_types", "_adapters", "_readable", "_codec", "_steps", "_backend", "_needs",
+    "_expiry", "_bounded", "_entries", "_memory",
+    "_io.", "_waiting", "_redis.",
+    "_portal", "_bridge", "_syncgen",
+    "_rates", "_quota", "_throttle_steps", "_limiters", "_throttle", "_single_flight", "_cache_keys",
+    "_cache_entries", "_cache", "_session", "_lock",
+    "_sync", "asgi", "testing.", "__main__", "__init__",
+)  # fmt: skip
+STDLIB_ONLY = {"_errors", "_syncgen"}
+# Which rooms may import these. The portal asks asyncio whether it is called from its own loop.
+FOREIGN = {
+    "redis": {"_redis."},
+    "hiredis": {"_redis."},
+    "asyncio": {"_io.", "_portal"},
+    "trio": {"_io.", "_portal"},
+    "pytest": {"testing."},
+    "cachetools": {"_adapters", "_bounded"},
+}
+ROOT = Path(reinhardt_backends.__file__).parent
+FILES = sorted(path for path in ROOT.rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def room_of(parts: tuple[str, ...]) -> str:
+    """The room of a module, given by its path in the package."""
+    if parts and f"{parts[0]}." in ROOMS:
+        return f"{parts[0]}."
+    return parts[0] if parts else "__init__"
+
+
+def module_parts(path: Path) -> tuple[str, ...]:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return parts[:-1] if parts[-1] == "__init__" else parts
+
+
+def imports_of(path: Path) -> Iterator[tuple[int, str, tuple[str, ...]]]:
+    """Line, top-level package and, for imports of ours, the path in the package; TYPE_CHECKING blocks included."""
+    package = path.relative_to(ROOT.parent).parent.parts
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name.partition(".")[0], tuple(alias.name.split(".")[1:])
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            target = (*base, *(node.module.split(".") if node.module else ()))
+            if target[0] != ROOT.name:
+                yield node.lineno, target[0], ()
+            elif len(target) > 1:
+                yield node.lineno, target[0], target[1:]
+            else:
+                # "from . import x": x may be a module, or a name of the package itself.
+                for alias in node.names:
+                    here = (ROOT / f"{alias.name}.py").exists() or (ROOT / alias.name).is_dir()
+                    yield node.lineno, target[0], (alias.name,) if here else ()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_room_imports_from_above(path: Path) -> None:
+    """A module imports nothing from the rooms below its own, and foreign packages only where they belong."""
+    room = room_of(module_parts(path))
+    assert room in ROOMS, f"{room} is not in the list of rooms"
+    for line, package, target in imports_of(path):
+        if package == ROOT.name:
+            wanted = room_of(target)
+            assert wanted in ROOMS, f"{wanted} is not in the list of rooms"
+            allowed = ROOMS.index(wanted) < ROOMS.index(room) or (wanted == room and room.endswith("."))
+            assert allowed, f"{path.name}:{line} imports {wanted} from {room}"
+        if package in FOREIGN:
+            assert room in FOREIGN[package], f"{path.name}:{line} imports {package}"
+        if room in STDLIB_ONLY:
+            assert package in sys.stdlib_module_names, f"{path.name}:{line} imports {package}"
+
+
+def test_only_from_url_imports_by_name() -> None:
+    """importlib, which could go round the order, is used by from_url's table; others only ask whether trio is there."""
+    users = {path.name for path in FILES for _, package, _ in imports_of(path) if package == "importlib"}
+    assert users <= {"_backend.py", "_bridge.py", "_runner.py", "__main__.py"}

@@ -1,0 +1,294 @@
+"""The generator of the blocking faces."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reinhardt_backends import _syncgen
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "reinhardt_backends"
+
+TOY = '''
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, TypeVar, overload
+
+from ._backend import Backend
+
+T = TypeVar("T")
+
+
+class Toy:
+    """A component over a backend."""
+
+    limit = 5
+
+    def __init__(self, backend: Backend, prefix: str = "toy", *, step: int = 1) -> None:
+        """Take a backend."""
+        self._backend = backend
+        self._prefix = prefix
+        self._step = step
+
+    @property
+    def prefix(self) -> str:
+        """The beginning of its keys."""
+        return self._prefix
+
+    @overload
+    async def hit(self, key: str) -> int: ...
+    @overload
+    async def hit(self, key: str, wrap: type[T]) -> T: ...
+    async def hit(self, key: str, wrap: Any = int) -> Any:
+        """Count a hit."""
+        return wrap(await self._backend.increment(f"{self._prefix}:{key}", by=self._step))
+
+    def keys(
+        self,
+        *prefixes: str,
+    ) -> AsyncIterator[str]:
+        """Iterate over its keys."""
+        return self._keys()
+
+    async def _keys(self) -> AsyncIterator[str]:
+        async for key in self._backend.scan(self._prefix):
+            yield key
+
+    def slot(self, key: str) -> AbstractAsyncContextManager[int]:
+        """Hold a slot."""
+        return self._slot(key)
+
+    @asynccontextmanager
+    async def _slot(self, key: str) -> AsyncIterator[int]:
+        yield await self.hit(key)
+        await self._backend.delete(f"{self._prefix}:{key}")
+
+    def within(self, prefix: str, **options: Any) -> Toy:
+        """Return one beside it."""
+        return Toy(self._backend, prefix, **options)
+
+    async def double(self) -> Toy:
+        """Return one that counts double."""
+        await self._backend.ping()
+        return Toy(self._backend, self._prefix, step=2 * self._step)
+
+    async def __aenter__(self) -> Toy:
+        """Enter."""
+        await self.hit("entered")
+        return self
+
+    async def __aexit__(self, *exc_info: Any) -> None:
+        """Leave."""
+        await self.hit("left")
+'''
+
+USE_TOY = """
+from copied._backend import Backend
+from copied._memory import MemoryBackend
+from copied._sync import SyncBackend, SyncToy
+import anyio, inspect, threading
+
+class Suspending(MemoryBackend):
+    async def increment(self, *args, **kwargs):
+        await anyio.sleep(0)
+        return await super().increment(*args, **kwargs)
+
+for backend in (MemoryBackend(), SyncBackend(MemoryBackend()), Suspending(), SyncBackend(Suspending())):
+    before = threading.active_count()
+    toy = SyncToy(backend, "t", step=3)
+    assert toy.prefix == "t"
+    assert (toy.hit("k"), toy.hit("k", str)) == (3, "6")
+    assert list(toy.keys()) == ["t:k"]
+    with toy.slot("s") as number:
+        assert number == 3
+    assert sorted(toy.keys("unused")) == ["t:k"]
+    other = toy.within("u", step=2)
+    assert type(other) is SyncToy
+    assert other.hit("k") == 2
+    assert toy.double().hit("k") == 12
+    with toy as entered:
+        assert entered is toy
+    assert (toy.hit("entered"), toy.hit("left")) == (6, 6)
+    assert not (type(backend) is MemoryBackend and threading.active_count() > before)
+
+assert str(inspect.signature(SyncToy)) == (
+    "(backend: 'Backend | SyncBackend', prefix: 'str' = 'toy', *, step: 'int' = 1) -> 'None'"
+)
+assert SyncToy.__doc__ == "A component over a backend."
+assert SyncToy.hit.__doc__ == "Count a hit."
+"""
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the package's own files, to be changed."""
+    copied = tmp_path / "copied"
+    shutil.copytree(PACKAGE, copied, ignore=shutil.ignore_patterns("__pycache__"))
+    return copied
+
+
+def generator(package: Path, *arguments: str, **environment: str) -> Any:
+    """Run the generator by its path, with nothing but the standard library to import."""
+    return subprocess.run(
+        [sys.executable, "-I", "-S", str(package / "_syncgen.py"), *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        check=False,
+    )
+
+
+def change(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def test_the_committed_file_is_what_the_source_makes() -> None:
+    done = generator(PACKAGE, "--check")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_it_runs_as_a_module_too() -> None:
+    command = [sys.executable, "-m", "reinhardt_backends._syncgen", "--check"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    "tamper",
+    [
+        lambda text: text + "\n",
+        lambda text: text.replace("-> bool", "-> int", 1),
+        lambda text: text.replace("Atomic.", "Atomic!", 1),
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: text[: len(text) // 2],
+        lambda text: "",
+    ],
+)
+def test_check_fails_with_a_diff_on_any_change_and_changes_nothing(copy: Path, tamper: Callable[[str], str]) -> None:
+    output = copy / "_sync.py"
+    changed = tamper(output.read_text(encoding="utf-8")).encode()
+    output.write_bytes(changed)
+    done = generator(copy, "--check")
+    assert done.returncode == 1
+    assert done.stdout.startswith("--- _sync.py\n+++ _sync.py, generated anew\n@@ ")
+    assert "run python -m reinhardt_backends._syncgen" in done.stderr
+    assert output.read_bytes() == changed
+
+
+def test_check_fails_if_there_is_no_file(copy: Path) -> None:
+    (copy / "_sync.py").unlink()
+    assert generator(copy, "--check").returncode == 1
+
+
+def test_a_change_of_the_source_shows_in_the_diff(copy: Path) -> None:
+    change(copy / "_backend.py", "Return whether ``key`` is live.", "Say whether ``key`` is live.")
+    done = generator(copy, "--check")
+    assert done.returncode == 1
+    assert (
+        '-        """Return whether ``key`` is live."""\n+        """Say whether ``key`` is live."""\n' in done.stdout
+    )
+    assert generator(copy).returncode == 0
+    assert generator(copy, "--check").returncode == 0
+
+
+def test_it_writes_the_same_every_time(copy: Path) -> None:
+    written = set()
+    for seed in ("1", "2", "3"):
+        (copy / "_sync.py").unlink()
+        done = subprocess.run(
+            [sys.executable, "-S", str(copy / "_syncgen.py")],
+            env={**os.environ, "PYTHONHASHSEED": seed, "LC_ALL": "C"},
+            check=False,
+        )
+        assert done.returncode == 0
+        written.add((copy / "_sync.py").read_bytes())
+    assert len(written) == 1
+
+
+def test_the_file_says_where_it_comes_from() -> None:
+    head = (PACKAGE / "_sync.py").read_text(encoding="utf-8").splitlines()[:2]
+    assert head[0].startswith("# Generated from _backend.py, _memory.py")
+    assert "Do not edit" in head[0]
+    assert "python -m reinhardt_backends._syncgen" in head[1]
+
+
+def test_over_memory_every_verb_calls_a_plain_function() -> None:
+    tree = ast.parse((PACKAGE / "_sync.py").read_text(encoding="utf-8"))
+    backend, memory = [node for node in tree.body if isinstance(node, ast.ClassDef)][:2]
+    names = {node.name for node in backend.body if isinstance(node, ast.FunctionDef) and node.name[0] != "_"}
+    fast = {node.name for node in memory.body if isinstance(node, ast.FunctionDef)}
+    assert names - fast == {"backend", "from_url", "namespace"}
+    assert fast <= names
+
+
+def test_a_verb_that_does_more_than_call_a_plain_function_is_driven(copy: Path) -> None:
+    change(
+        copy / "_memory.py",
+        "        return self._exists(key)",
+        "        found = self._exists(key)\n        return found",
+    )
+    assert "_exists" not in _syncgen.generate(copy)
+    assert "_delete" in _syncgen.generate(copy)
+
+
+def test_a_component_gets_a_face_by_one_line_in_the_table(copy: Path) -> None:
+    (copy / "_toy.py").write_text(TOY, encoding="utf-8")
+    text = _syncgen.generate(copy, (*_syncgen.FACES, _syncgen.Face("_toy.py", "Toy")))
+    (copy / "_sync.py").write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", USE_TOY],
+        cwd=copy.parent,
+        env={**os.environ, "PYTHONPATH": str(copy.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "    @overload\n    def hit(self, key: str, wrap: type[T]) -> T: ...\n    def hit(" in text
+    assert "limit = 5" not in text
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("class Toy:", "class Other:", r"_toy\.py has no class Toy"),
+        ("    async def double", "    async  def double", r"_toy:\d+: expected 'async def double'"),
+        ("backend: Backend, prefix", "backend: str, prefix", "takes 0 backends, not one"),
+        ("    def __init__", "    def build", "has no constructor"),
+    ],
+)
+def test_a_source_that_cannot_be_cut_is_an_error_that_says_where(copy: Path, old: str, new: str, message: str) -> None:
+    (copy / "_toy.py").write_text(TOY, encoding="utf-8")
+    change(copy / "_toy.py", old, new)
+    with pytest.raises(_syncgen.GeneratorError, match=message):
+        _syncgen.generate(copy, (*_syncgen.FACES, _syncgen.Face("_toy.py", "Toy")))
+
+
+def test_text_that_is_not_ascii_is_cut_at_the_right_place(copy: Path) -> None:
+    change(copy / "_backend.py", "Return whether ``key`` is live.", "Return whether ``key`` lives; ¿ß?.")
+    change(copy / "_backend.py", 'prefix: str = ""', 'prefix: str = "ä"')
+    text = _syncgen.generate(copy)
+    assert '"""Return whether ``key`` lives; ¿ß?."""' in text
+    assert 'def scan(self, prefix: str = "ä") -> Iterator[str]:' in text
+    ast.parse(text)
+
+
+def test_a_signature_takes_one_line_where_it_fits() -> None:
+    assert _syncgen.joined("def f(\n        self, a: int\n    ) -> int:") == "def f(self, a: int) -> int:"
+    long = f"def f(\n        self, {'a' * 110}: int\n    ) -> int:"
+    assert _syncgen.joined(long) == long
+    trailing = "def f(\n        self,\n        a: int,\n    ) -> int:"
+    assert _syncgen.joined(trailing) == trailing
