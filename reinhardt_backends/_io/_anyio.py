@@ -1,0 +1,146 @@
+"""The seam on public anyio alone: for any runtime that anyio knows, and for loops without ``add_reader``.
+
+Slower than the native paths, and right wherever anyio is: its ``wait_readable`` works on the default loop of Windows
+too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Awaitable, Callable
+from time import monotonic
+from typing import Any, TypeVar
+
+import anyio
+import anyio.from_thread
+import anyio.to_thread
+from anyio.lowlevel import EventLoopToken, checkpoint
+
+from ._base import AddressInfo, Parkable, Port, Runtime
+
+T = TypeVar("T")
+
+
+class AnyioPort(Port):
+    """A socket in one event loop that anyio knows."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._leading: anyio.CancelScope | None = None
+        self._pushing: anyio.CancelScope | None = None
+
+    async def lead(self, drain: Callable[[], bool], deadline: float) -> None:
+        self._leading = scope = _until(deadline)
+        try:
+            with scope:
+                await self._read(drain)
+        finally:
+            self._leading = None
+
+    async def push(self, drain: Callable[[], bool] | None, deadline: float) -> None:
+        self._pushing = scope = _until(deadline)
+        try:
+            with scope:
+                if drain is None:
+                    await self._writable()
+                else:
+                    await self._read_or_write(drain)
+        finally:
+            self._pushing = None
+
+    async def _read(self, drain: Callable[[], bool]) -> None:
+        with contextlib.suppress(anyio.ClosedResourceError):
+            while True:
+                await anyio.wait_readable(self._sock)
+                if drain():
+                    return
+
+    async def _writable(self) -> None:
+        with contextlib.suppress(anyio.ClosedResourceError):
+            await anyio.wait_writable(self._sock)
+
+    async def _read_or_write(self, drain: Callable[[], bool]) -> None:
+        async with anyio.create_task_group() as group:
+
+            async def first(function: Callable[..., Awaitable[None]], *args: Any) -> None:
+                await function(*args)
+                group.cancel_scope.cancel()
+
+            group.start_soon(first, self._read, drain)
+            group.start_soon(first, self._writable)
+
+    def kick(self) -> None:
+        if self._leading is not None:
+            self._leading.cancel()
+        if self._pushing is not None:
+            self._pushing.cancel()
+
+    def close(self) -> None:
+        if self._sock.fileno() >= 0:
+            if self._leading is not None or self._pushing is not None:
+                anyio.notify_closing(self._sock)
+            self.kick()
+            self._sock.close()
+
+    def abandon(self) -> None:
+        self._sock.close()
+
+
+class AnyioRuntime(Runtime):
+    """One event loop that anyio knows, by its token."""
+
+    def __init__(self, token: EventLoopToken) -> None:
+        self._token = token
+
+    def open(self, sock: socket.socket) -> Port:
+        return AnyioPort(sock)
+
+    async def park(self, who: Parkable) -> None:
+        who.waiter = event = anyio.Event()
+        try:
+            await event.wait()
+        finally:
+            who.waiter = None
+
+    async def park_until(self, who: Parkable, deadline: float) -> None:
+        with _until(deadline):
+            await self.park(who)
+
+    def unpark(self, who: Parkable) -> None:
+        event: anyio.Event | None = who.waiter
+        who.waiter = None
+        if event is not None:
+            event.set()
+
+    def yield_once(self) -> Awaitable[None]:
+        return checkpoint()
+
+    async def resolve(self, host: str, port: int, deadline: float) -> list[AddressInfo]:
+        with _until(deadline):
+            found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            return list(found)
+        raise TimeoutError("the name was not resolved in time")
+
+    async def call_blocking(self, function: Callable[[], T]) -> T:
+        return await anyio.to_thread.run_sync(function)
+
+    def run_soon(self, function: Callable[[], None]) -> bool:
+        if self.is_over():
+            return False
+        # anyio waits for the function to have run, which the caller, who may be in a loop of its own, must not do.
+        threading.Thread(target=self._run, args=(function,), daemon=True).start()
+        return True
+
+    def _run(self, function: Callable[[], None]) -> None:
+        with contextlib.suppress(anyio.RunFinishedError):
+            anyio.from_thread.run_sync(function, token=self._token)
+
+    def is_over(self) -> bool:
+        closed = getattr(self._token.native_token, "is_closed", None)
+        return bool(closed is not None and closed())
+
+
+def _until(deadline: float) -> anyio.CancelScope:
+    return anyio.CancelScope(deadline=anyio.current_time() + (deadline - monotonic()))

@@ -1,0 +1,207 @@
+"""The seam on asyncio and uvloop, by ``add_reader`` and bare futures.
+
+A reader stays registered with the loop once a connection has been used, since registering and removing it for every
+reply would cost more than the reply. When something arrives and nobody leads, the callback removes itself.
+
+Nothing here holds the loop: a loop that ends without closing must be able to go, and take its connections with it.
+The same goes for timers: a port keeps the time at which its timer will ring, never the timer. Instead of one timer a
+call there is one a port, which looks at the deadline in force when it rings and sets itself again if need be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import types
+import weakref
+from asyncio import Future, get_running_loop
+from collections.abc import Awaitable, Callable, Generator
+from math import inf
+from time import monotonic
+from typing import Any, TypeVar
+
+from ._base import AddressInfo, Parkable, Port, Runtime
+
+T = TypeVar("T")
+
+
+class AsyncioPort(Port):
+    """A socket registered with one asyncio loop."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._fd = sock.fileno()
+        self._loop: Callable[[], asyncio.AbstractEventLoop | None] = _nothing
+        self._drain: Callable[[], bool] | None = None
+        self._leading: Future[None] | None = None
+        self._pushing: Future[None] | None = None
+        self._lead_by = inf
+        self._push_by = inf
+        self._reads = False
+        self._writes = False
+        self._rings_at = inf
+
+    async def lead(self, drain: Callable[[], bool], deadline: float) -> None:
+        loop = get_running_loop()
+        self._watch(loop, deadline)
+        future: Future[None] = Future(loop=loop)
+        self._leading = future
+        self._drain = drain
+        self._lead_by = deadline
+        try:
+            await future
+        finally:
+            self._leading = self._drain = None
+
+    async def push(self, drain: Callable[[], bool] | None, deadline: float) -> None:
+        loop = get_running_loop()
+        future: Future[None] = Future(loop=loop)
+        self._pushing = future
+        self._push_by = deadline
+        if drain is not None:
+            self._drain = drain
+            self._leading = future
+            self._lead_by = deadline
+            self._watch(loop, deadline)
+        else:
+            self._arm(loop, deadline)
+        self._loop = weakref.ref(loop)
+        loop.add_writer(self._fd, self._on_writable)
+        self._writes = True
+        try:
+            await future
+        finally:
+            self._pushing = None
+            if drain is not None:
+                self._leading = self._drain = None
+            if self._writes:
+                self._writes = False
+                loop.remove_writer(self._fd)
+
+    def _watch(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
+        if not self._reads:
+            loop.add_reader(self._fd, self._on_readable)
+            self._reads = True
+            self._loop = weakref.ref(loop)
+        if deadline < self._rings_at:
+            self._arm(loop, deadline)
+
+    def _on_readable(self) -> None:
+        drain = self._drain
+        if drain is None:
+            self._reads = False
+            loop = self._loop()
+            if loop is not None:
+                loop.remove_reader(self._fd)
+        elif drain():
+            _settle(self._leading)
+
+    def _on_writable(self) -> None:
+        _settle(self._pushing)
+
+    def _arm(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
+        if deadline < self._rings_at and deadline != inf:
+            self._rings_at = deadline
+            loop.call_later(max(0.0, deadline - monotonic()), self._ring, deadline)
+
+    def _ring(self, rings_at: float) -> None:
+        if rings_at != self._rings_at:
+            return
+        self._rings_at = inf
+        now = monotonic()
+        loop = self._loop()
+        for future, deadline in ((self._leading, self._lead_by), (self._pushing, self._push_by)):
+            if future is None or future.done():
+                continue
+            if deadline <= now:
+                _settle(future)
+            elif loop is not None:
+                self._arm(loop, deadline)
+
+    def kick(self) -> None:
+        _settle(self._leading)
+        _settle(self._pushing)
+
+    def close(self) -> None:
+        self.kick()
+        loop = self._loop()
+        if loop is not None and not loop.is_closed():
+            if self._reads:
+                loop.remove_reader(self._fd)
+            if self._writes:
+                loop.remove_writer(self._fd)
+        self._reads = self._writes = False
+        self._sock.close()
+
+    def abandon(self) -> None:
+        self._sock.close()
+
+
+class AsyncioRuntime(Runtime):
+    """One asyncio loop that has ``add_reader``."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = weakref.ref(loop)
+
+    def open(self, sock: socket.socket) -> Port:
+        return AsyncioPort(sock)
+
+    def park(self, who: Parkable) -> Awaitable[None]:
+        future: Future[None] = Future(loop=self._loop())
+        who.waiter = future
+        return future
+
+    async def park_until(self, who: Parkable, deadline: float) -> None:
+        loop = get_running_loop()
+        future: Future[None] = Future(loop=loop)
+        who.waiter = future
+        timer = loop.call_later(max(0.0, deadline - monotonic()), _settle, future)
+        try:
+            await future
+        finally:
+            timer.cancel()
+            who.waiter = None
+
+    def unpark(self, who: Parkable) -> None:
+        future = who.waiter
+        who.waiter = None
+        if future is not None and not future.done():
+            future.set_result(None)
+
+    def yield_once(self) -> Awaitable[None]:
+        return _turn()
+
+    async def resolve(self, host: str, port: int, deadline: float) -> list[AddressInfo]:
+        async with asyncio.timeout(max(0.0, deadline - monotonic())):
+            return list(await get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM))
+
+    async def call_blocking(self, function: Callable[[], T]) -> T:
+        return await asyncio.to_thread(function)
+
+    def run_soon(self, function: Callable[[], None]) -> bool:
+        loop = self._loop()
+        if loop is None or loop.is_closed():
+            return False
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(function)
+            return True
+        return False
+
+    def is_over(self) -> bool:
+        loop = self._loop()
+        return loop is None or loop.is_closed()
+
+
+def _settle(future: Future[None] | None) -> None:
+    if future is not None and not future.done():
+        future.set_result(None)
+
+
+@types.coroutine
+def _turn() -> Generator[Any, Any, None]:
+    yield
+
+
+def _nothing() -> None:
+    return None

@@ -1,0 +1,248 @@
+"""From an address to a connection that can be used: connect, TLS, credentials, database.
+
+Everything that can go wrong here leaves nothing changed on the server, and is told as ``BackendConnectionError`` or one
+of its subclasses. Credentials exist only inside the packed command: no variable of a frame that may raise holds them.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Awaitable, Callable
+from functools import partial
+from time import monotonic
+from typing import Any, Final, cast
+
+from redis.credentials import CredentialProvider
+
+from .._errors import (
+    AuthenticationError,
+    BackendClosedError,
+    BackendConnectionError,
+    BackendError,
+    BackendTimeoutError,
+)
+from .._io import Attempt, Port, Runtime, connect_tcp, connect_unix
+from ._connection import Link, Lost, bare, describe
+from ._mux import Loss
+from ._options import Options, Secret
+from ._replies import error_for, parse
+from ._resp import Refusal, pack
+from ._wire import PlainWire, TlsWire, Wire
+
+#: Segments of this size at most on a connection for large values. A server writes as much of a reply as the socket
+#: takes, and answers nobody else meanwhile. Socket buffers are sized in segments, and those of the loopback interface
+#: are so large that this can be megabytes.
+SEGMENT: Final = 2048
+
+
+async def open_link(
+    runtime: Runtime, options: Options, attempt: Attempt, deadline: float, *, large: bool = False
+) -> Link:
+    """A connection that is ready for commands.
+
+    Args:
+        runtime: What the connection serves.
+        options: Where to connect, and as whom.
+        attempt: Lets another task or thread end the attempt.
+        deadline: When the caller's time is up; the attempt itself may take ``connect_timeout`` at most.
+        large: Whether the connection is for large values.
+
+    Raises:
+        BackendClosedError: The attempt was ended from outside.
+        BackendTimeoutError: Nothing answered in time.
+        AuthenticationError: The credentials were refused, or are wanted.
+        BackendConnectionError: The server could not be reached, or is not one.
+        ResponseError: The server refused the database or the client name.
+    """
+    deadline = min(deadline, monotonic() + options.connect_timeout)
+    failure: BackendError
+    try:
+        port, wire = await _connect(runtime, options, attempt, deadline, large=large)
+    except TimeoutError as error:
+        failure = BackendTimeoutError(f"{options.location} did not accept a connection in time")
+        failure.__cause__ = bare(error)
+    except ssl.SSLError as error:
+        failure = _tls_failure(options, error)
+    except OSError as error:
+        if attempt.aborted:
+            failure = BackendClosedError("the backend was closed while connecting")
+        else:
+            failure = BackendConnectionError(f"cannot connect to {options.location}: {describe(error)}")
+            failure.__cause__ = bare(error)
+    except ValueError as error:
+        # A host name that cannot be encoded.
+        failure = BackendConnectionError(f"cannot connect to {options.location}: {type(error).__name__}")
+    else:
+        return await _greet(Link(runtime, port, wire, large=large), runtime, options, attempt, port, deadline)
+    raise failure
+
+
+async def _connect(
+    runtime: Runtime, options: Options, attempt: Attempt, deadline: float, *, large: bool
+) -> tuple[Port, Wire]:
+    if options.path is not None:
+        sock, port = await connect_unix(runtime, attempt, options.path, deadline)
+    else:
+        sock, port = await connect_tcp(
+            runtime,
+            attempt,
+            options.host,
+            options.port,
+            deadline,
+            keepalive=options.socket_keepalive,
+            segment=SEGMENT if large else None,
+        )
+    context = options.ssl_context
+    if context is None:
+        return port, PlainWire(sock)
+
+    def check() -> None:
+        attempt.check()
+        if monotonic() >= deadline:
+            raise TimeoutError("no answer to the TLS handshake")
+
+    attempt.enter(port)
+    try:
+        wire = TlsWire(sock, context, options.host if options.path is None else None)
+        await wire.handshake(port, deadline, check)
+    except BaseException:
+        port.close()
+        raise
+    finally:
+        attempt.leave()
+    return port, wire
+
+
+async def _greet(link: Link, runtime: Runtime, options: Options, attempt: Attempt, port: Port, deadline: float) -> Link:
+    """Say who we are and which database we want, in one round trip."""
+    closed = Loss(Loss.CLOSED, "the backend was closed while connecting")
+    attempt.enter(port, partial(link.lose, closed) if runtime.suspends else link.cut)
+    try:
+        credentials = await _credentials(runtime, options)
+        data, count = _hello(options, credentials)
+        replies = await _ask(link, options, data, count, deadline)
+        refused = next((reply for reply in replies if isinstance(reply, Refusal)), None)
+        if refused is not None and options.protocol == 2 and _is_unknown(replies[0]):
+            # What is older than RESP3, or a proxy, may know no HELLO and still serve RESP2.
+            data, count = _classic(options, credentials)
+            replies = await _ask(link, options, data, count, deadline)
+            refused = next((reply for reply in replies if isinstance(reply, Refusal)), None)
+        if refused is not None:
+            raise error_for(refused, options.location)
+    except BaseException:
+        link.lose(Loss(Loss.BROKEN, "the handshake failed"))
+        raise
+    finally:
+        attempt.leave()
+    if attempt.aborted:
+        link.lose(closed)
+        raise BackendClosedError(closed.text)
+    return link
+
+
+async def _ask(link: Link, options: Options, data: Secret[bytes], count: int, deadline: float) -> list[Any]:
+    failure: BackendError
+    try:
+        replies = await link.exchange(data.reveal(), count, deadline)
+        return replies if count > 1 else [replies]
+    except Lost as lost:
+        loss = lost.loss
+    if loss.what == Loss.CLOSED:
+        raise BackendClosedError(loss.text)
+    if loss.what in {Loss.EXPIRED, Loss.SILENT}:
+        raise BackendTimeoutError(f"{options.location} accepted the connection and did not answer in time")
+    if isinstance(loss.cause, Refusal):
+        raise error_for(loss.cause, options.location)
+    if isinstance(loss.cause, ssl.SSLError):
+        raise _tls_failure(options, loss.cause)
+    failure = BackendConnectionError(f"{options.location}: {loss.text}")
+    raise failure from loss.cause
+
+
+def _hello(options: Options, credentials: tuple[str, Secret[str]] | None) -> tuple[Secret[bytes], int]:
+    hello: list[object] = ["HELLO", options.protocol]
+    if credentials is not None:
+        hello += ["AUTH", credentials[0] or "default", credentials[1]]
+    if options.client_name is not None:
+        hello += ["SETNAME", options.client_name]
+    return _pack([hello, *_select(options)])
+
+
+def _classic(options: Options, credentials: tuple[str, Secret[str]] | None) -> tuple[Secret[bytes], int]:
+    commands: list[list[object]] = []
+    if credentials is not None:
+        commands.append(["AUTH", *filter(None, credentials)])
+    if options.client_name is not None:
+        commands.append(["CLIENT", "SETNAME", options.client_name])
+    return _pack([*commands, *_select(options), ["PING"]])
+
+
+def _select(options: Options) -> list[list[object]]:
+    return [["SELECT", options.db]] if options.db else []
+
+
+def _pack(commands: list[list[object]]) -> tuple[Secret[bytes], int]:
+    packed = b"".join(pack(tuple(_plain(word) for word in command)) for command in commands)
+    return Secret(packed), len(commands)
+
+
+def _plain(word: object) -> object:
+    return cast("Secret[str]", word).reveal() if isinstance(word, Secret) else word
+
+
+def _is_unknown(reply: Any) -> bool:
+    return isinstance(reply, Refusal) and parse(reply)[1].lower().startswith(("unknown command", "unsupported command"))
+
+
+async def _credentials(runtime: Runtime, options: Options) -> tuple[str, Secret[str]] | None:
+    """User name (or ``""``) and password; ``None`` if there are none to give."""
+    provider = options.credential_provider
+    if provider is None:
+        password = options.password
+        if password is None and options.username is None:
+            return None
+        return options.username or "", password if isinstance(password, Secret) else Secret("")
+    failed: str
+    try:
+        return _pair(await _from_provider(runtime, provider))
+    except Exception as error:
+        failed = type(error).__name__
+    raise AuthenticationError(f"the credential provider for {options.location} failed with {failed}")
+
+
+def _pair(given: Any) -> tuple[str, Secret[str]]:
+    return ("", Secret(given[0])) if len(given) == 1 else (given[0] or "", Secret(given[1]))
+
+
+async def _from_provider(runtime: Runtime, provider: Any) -> Any:
+    asynchronous: Callable[[], Awaitable[Any]] | None = getattr(provider, "get_credentials_async", None)
+    # redis-py's own base class only warns and calls the other one.
+    kind = cast("Any", type(provider))
+    inherited = getattr(kind, "get_credentials_async", None) is CredentialProvider.get_credentials_async
+    blocking: Callable[[], Any] | None = getattr(provider, "get_credentials", None)
+    if getattr(kind, "get_credentials", None) is CredentialProvider.get_credentials:
+        blocking = None
+    if runtime.suspends and asynchronous is not None and not inherited:
+        return await asynchronous()
+    if blocking is not None:
+        return await runtime.call_blocking(blocking)
+    if asynchronous is None:
+        raise TypeError("no get_credentials")
+    return _run_elsewhere(asynchronous)
+
+
+def _run_elsewhere(asynchronous: Callable[[], Awaitable[Any]]) -> Any:
+    """Run a coroutine for a blocking caller, whose thread may have a loop of its own, in a loop in another thread."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    import anyio
+
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(anyio.run, asynchronous).result()
+
+
+def _tls_failure(options: Options, error: BaseException) -> BackendConnectionError:
+    reason = getattr(error, "verify_message", None) or getattr(error, "reason", None) or type(error).__name__
+    failure = BackendConnectionError(f"no TLS connection to {options.location}: {reason}")
+    failure.__cause__ = bare(error)
+    return failure

@@ -1,0 +1,218 @@
+"""One connection shared by everybody, without any I/O.
+
+A Redis connection answers in the order it was asked. So a connection that many callers share is a queue: every call
+appends its bytes to one out-buffer and a *slot* to one FIFO, and each reply that is read belongs to the oldest slot.
+Nothing else ties a reply to its caller, which gives the rules of this module.
+
+- A slot never leaves the FIFO before its replies have come. A caller who gives up marks its slot as dropped, and the
+  slot swallows what was meant for it.
+- Bytes that were appended belong to the connection, not to the task that appended them.
+- Two roles exist, and at most one task has each: the *writer* sends what anybody appended, the *leader* reads for
+  everybody. A role is taken by a running task and never given to a sleeping one, since the sleeper may be cancelled
+  before it runs and would take the role to its grave. Whoever stops wakes the newest waiter, who looks for itself what
+  there is to do, and who will be able to lead for longest.
+
+What was sent, and what was not, is known by offsets into the stream of bytes: a single command that did not leave whole
+cannot have been executed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from math import inf
+from typing import Any, Final
+
+from ._resp import NOTHING, Push
+
+#: How many commands may be in flight on one connection, and how many bytes may wait to be sent.
+MAX_SLOTS: Final = 1024
+MAX_UNSENT: Final = 8 * 1024 * 1024
+
+
+class Loss:
+    """Why a slot ends without a reply.
+
+    The connection broke, or the server fell silent on it, or it was closed, or the slot's own deadline passed.
+    """
+
+    __slots__ = ("cause", "text", "what")
+
+    BROKEN: Final = "broken"
+    SILENT: Final = "silent"
+    CLOSED: Final = "closed"
+    EXPIRED: Final = "expired"
+
+    def __init__(self, what: str, text: str, cause: BaseException | None = None) -> None:
+        self.what = what
+        self.text = text
+        self.cause = cause
+
+
+class Slot:
+    """One call in flight: how many replies it wants, and who waits for them."""
+
+    __slots__ = ("count", "deadline", "done", "loss", "mark", "reply", "seen", "waiter")
+
+    def __init__(self, count: int, deadline: float, mark: int, seen: int) -> None:
+        self.count = count
+        self.deadline = deadline
+        #: The server may have executed something of this call once so many bytes of the stream have left.
+        self.mark = mark
+        #: How many bytes had been received when the slot was appended.
+        self.seen = seen
+        #: One reply, or a list of ``count`` of them where more than one command was sent.
+        self.reply: Any = None if count == 1 else []
+        self.loss: Loss | None = None
+        #: Nobody waits for this slot any more: it was answered, lost or dropped.
+        self.done = False
+        self.waiter: Any = None
+
+
+class Mux:
+    """The FIFO, the out-buffer and the two roles of one connection."""
+
+    __slots__ = (
+        "_latest",
+        "_ordered",
+        "_wake",
+        "appended",
+        "leader",
+        "out",
+        "received",
+        "sent",
+        "slots",
+        "surplus",
+        "woken",
+        "writer",
+    )
+
+    def __init__(self, wake: Callable[[Slot], None]) -> None:
+        self._wake = wake
+        #: The deadline appended last, and whether those in the queue are in order.
+        self._latest = -inf
+        self._ordered = True
+        self.slots: deque[Slot] = deque()
+        self.out = bytearray()
+        #: How many bytes of the stream were appended, and how many of them have left.
+        self.appended = 0
+        self.sent = 0
+        self.received = 0
+        self.leader: Slot | None = None
+        self.writer: Slot | None = None
+        #: How many callers the last read satisfied: they are likely to come back together.
+        self.woken = 0
+        #: The first reply that nobody had asked for, if there was one.
+        self.surplus: Any = NOTHING
+
+    def append(self, data: bytes, count: int, deadline: float) -> Slot:
+        """Queue the bytes of a call that wants ``count`` replies."""
+        # Of several commands the first may be executed before the last has left.
+        start = self.appended
+        self.appended = end = start + len(data)
+        slot = Slot(count, deadline, end if count == 1 else start + 1, self.received)
+        if deadline < self._latest:
+            self._ordered = not self.slots
+        self._latest = deadline
+        self.out += data
+        self.slots.append(slot)
+        return slot
+
+    def took(self, number: int) -> None:
+        """So many bytes of the out-buffer have left."""
+        del self.out[:number]
+        self.sent += number
+
+    def hand_out(self, gets: Callable[[], Any]) -> bool:
+        """Give each reply that the parser has to the slot that it belongs to. False if a reply belongs to none."""
+        slots = self.slots
+        wake = self._wake
+        woken = 0
+        while True:
+            reply = gets()
+            if reply is NOTHING:
+                self.woken = woken
+                if not slots:
+                    self._ordered = True
+                return True
+            if reply.__class__ is Push:
+                continue
+            if not slots:
+                self.surplus = reply
+                return False
+            slot = slots[0]
+            if slot.count == 1:
+                slot.reply = reply
+            else:
+                slot.reply.append(reply)
+                if len(slot.reply) < slot.count:
+                    continue
+            slots.popleft()
+            if not slot.done:
+                slot.done = True
+                woken += 1
+                if slot.waiter is not None:
+                    wake(slot)
+            else:
+                slot.reply = None
+
+    def drop(self, slot: Slot) -> None:
+        """Nobody waits for this slot any more; its place stays until its replies have come."""
+        slot.done = True
+        slot.waiter = None
+        slot.deadline = inf
+        if slot.count == 1:
+            slot.reply = None
+
+    def next_deadline(self) -> float:
+        """The earliest deadline of a slot in flight."""
+        if not self._ordered:
+            return min((slot.deadline for slot in self.slots if not slot.done), default=inf)
+        for slot in self.slots:
+            if not slot.done:
+                return slot.deadline
+        return inf
+
+    def expire(self, now: float, loss: Loss) -> bool:
+        """End every slot whose time is up. True if the connection is dead: not a byte came since the oldest was sent.
+
+        Call it only after everything that has arrived was handed out.
+        """
+        dead = False
+        oldest = True
+        for slot in self.slots:
+            if slot.done:
+                continue
+            if slot.deadline <= now:
+                dead = dead or (oldest and slot.seen == self.received)
+                self._end(slot, loss)
+            elif self._ordered:
+                break
+            oldest = False
+        return dead
+
+    def lose(self, loss: Loss) -> None:
+        """End every slot: the connection is gone."""
+        slots = list(self.slots)
+        self.slots.clear()
+        for slot in slots:
+            if not slot.done:
+                self._end(slot, loss)
+
+    def _end(self, slot: Slot, loss: Loss) -> None:
+        slot.loss = loss
+        slot.done = True
+        slot.deadline = inf
+        if slot.waiter is not None:
+            self._wake(slot)
+
+    def newest_waiter(self) -> Slot | None:
+        """The waiter that arrived last, who will be able to lead for longest."""
+        return next(self._waiters(), None)
+
+    def _waiters(self) -> Iterator[Slot]:
+        return (slot for slot in reversed(self.slots) if slot.waiter is not None and not slot.done)
+
+    def has_live(self) -> bool:
+        """Whether anybody still waits for a reply."""
+        return any(not slot.done for slot in self.slots)

@@ -1,0 +1,144 @@
+"""The connections of blocking callers.
+
+A thread that blocks cannot read for others, so a call has a connection to itself while it lasts. What is not in use
+waits on a stack: the one used last is used next, and the rest can grow old together. Past ``max_connections`` callers
+wait for one to come back.
+"""
+
+from __future__ import annotations
+
+import threading
+from time import monotonic
+
+from .._errors import BackendClosedError, BackendError, BackendTimeoutError
+from .._io import Attempt, Runtime, blocking_runtime
+from ._connection import Link
+from ._handshake import open_link
+from ._mux import Loss
+from ._options import Options
+from ._outage import Outage
+
+
+class Pool:
+    """A stack of idle connections, and the count of all."""
+
+    def __init__(self, options: Options, outage: Outage) -> None:
+        self._runtime: Runtime = blocking_runtime()
+        self._options = options
+        self._outage = outage
+        self._changed = threading.Condition(threading.Lock())
+        self._closed = False
+        self._idle: list[Link] = []
+        self._busy: set[Link] = set()
+        self._attempts: set[Attempt] = set()
+
+    def take(self) -> Link | None:
+        """The idle connection used last, if there is one."""
+        with self._changed:
+            if not self._idle or self._closed:
+                return None
+            link = self._idle.pop()
+            self._busy.add(link)
+            return link
+
+    def give_back(self, link: Link) -> None:
+        """Return a connection that was taken; one that cannot be used again is closed."""
+        clean = link.is_clean()
+        with self._changed:
+            self._busy.discard(link)
+            if clean and not self._closed and link.usable:
+                self._idle.append(link)
+                clean = False
+            else:
+                clean = True
+            self._changed.notify()
+        if clean:
+            link.lose(Loss(Loss.CLOSED, "the connection was closed"))
+
+    async def connected(self, deadline: float) -> Link:
+        """An idle connection, or a new one. Never suspends.
+
+        Raises:
+            BackendError: There is none to be had; nothing was sent.
+        """
+        attempt = self._enter(deadline)
+        if isinstance(attempt, Link):
+            return attempt
+        try:
+            link = await self._persist(attempt, deadline)
+        except BaseException:
+            with self._changed:
+                self._attempts.discard(attempt)
+                self._changed.notify()
+            raise
+        with self._changed:
+            self._attempts.discard(attempt)
+            if not self._closed:
+                self._busy.add(link)
+                return link
+        link.lose(Loss(Loss.CLOSED, "the backend was closed"))
+        raise BackendClosedError("the backend was closed while connecting")
+
+    def _enter(self, deadline: float) -> Link | Attempt:
+        """An idle connection, or leave to open one."""
+        with self._changed:
+            while True:
+                if self._closed:
+                    raise BackendClosedError("the backend is closed")
+                if self._idle:
+                    link = self._idle.pop()
+                    self._busy.add(link)
+                    return link
+                if len(self._busy) + len(self._attempts) < self._options.max_connections:
+                    attempt = Attempt()
+                    self._attempts.add(attempt)
+                    return attempt
+                if not self._changed.wait(deadline - monotonic()) and monotonic() >= deadline:
+                    raise BackendTimeoutError(f"{self._options.location}: no free connection in time")
+
+    async def _persist(self, attempt: Attempt, deadline: float) -> Link:
+        while True:
+            try:
+                link = await open_link(self._runtime, self._options, attempt, deadline)
+            except BackendError as error:
+                if attempt.aborted or not self._outage.failed(error) or monotonic() >= deadline:
+                    raise
+            else:
+                self._outage.connected()
+                return link
+            await self.rest(min(deadline, monotonic() + self._outage.pause()))
+            if attempt.aborted:
+                raise BackendClosedError("the backend was closed while connecting")
+
+    async def rest(self, until: float) -> None:
+        """Sleep, until the pool is closed at the latest."""
+        with self._changed:
+            while not self._closed and (left := until - monotonic()) > 0:
+                self._changed.wait(left)
+
+    def drop_idle(self) -> None:
+        """Close what is idle: one connection was found dead, and the others are likely to be as well."""
+        with self._changed:
+            idle, self._idle = self._idle, []
+        for link in idle:
+            link.lose(Loss(Loss.CLOSED, "the connection was closed"))
+
+    def close(self) -> None:
+        """Close what is idle and wake every thread that uses a connection or waits for one. Idempotent."""
+        with self._changed:
+            self._closed = True
+            busy, attempts = list(self._busy), list(self._attempts)
+            self._changed.notify_all()
+        self.drop_idle()
+        for attempt in attempts:
+            attempt.abort()
+        for link in busy:
+            link.cut()
+
+    def abandon(self) -> None:
+        """Close the descriptors and nothing more: this is the child of a fork, and the lock may be held for ever."""
+        for link in [*self._idle, *self._busy]:
+            link.abandon()
+        for attempt in self._attempts:
+            if attempt.port is not None:
+                attempt.port.abandon()

@@ -1,0 +1,93 @@
+"""Small helpers that several tests of the connection share."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, TypeVar
+
+from reinhardt_backends._redis._connection import Link
+from reinhardt_backends._redis._options import Options
+from reinhardt_backends._redis._topology import Client, Kind
+
+T = TypeVar("T")
+
+READ, IDEMPOTENT, ONCE = Kind.READ, Kind.IDEMPOTENT, Kind.ONCE
+
+
+def client_for(url: str, **options: Any) -> Client:
+    """A client for a URL."""
+    return Client(Options.from_url(url, **options))
+
+
+def drive(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that must not suspend."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    coroutine.close()
+    raise AssertionError("a blocking call suspended")
+
+
+def links(client: Client) -> list[Link]:
+    """Every connection that a client has open."""
+    hubs = list(client._core.hubs.values())
+    found = [lane.link for hub in hubs for lane in (hub.small, hub.large)]
+    pool = client._core.pool
+    pooled = [*pool._idle, *pool._busy] if pool is not None else []
+    return [link for link in [*found, *pooled] if link is not None and link.lost is None]
+
+
+def assert_idle(client: Client) -> None:
+    """Nothing is in flight, nobody waits, and no role is taken."""
+    for link in links(client):
+        mux = link.mux
+        assert not mux.has_live()
+        assert mux.leader is None
+        assert mux.writer is None
+        assert not link._guests
+
+
+def frames_text(error: BaseException) -> str:
+    """Everything that a traceback printer could show of an error: messages, causes and variables of our frames."""
+    seen: set[int] = set()
+    parts: list[str] = []
+    pending: list[BaseException | None] = [error]
+    while pending:
+        one = pending.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        parts += [str(one), repr(one), repr(one.args), repr(vars(one))]
+        trace = one.__traceback__
+        while trace is not None:
+            if "reinhardt_backends" in trace.tb_frame.f_code.co_filename:
+                parts.append(repr(trace.tb_frame.f_locals))
+            trace = trace.tb_next
+        pending += [one.__cause__, one.__context__]
+    return "\n".join(parts)
+
+
+@contextlib.contextmanager
+def in_thread(function: Callable[[], object]) -> Iterator[threading.Thread]:
+    """Run a function in a thread beside the ``with`` block; what it raises is raised at the end."""
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            function()
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield thread
+    finally:
+        thread.join(20)
+    assert not thread.is_alive(), "the thread did not end"
+    if failures:
+        raise failures[0]
