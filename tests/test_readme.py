@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,12 @@ import pytest
 import reinhardt_backends
 from reinhardt_backends import Backend
 
+from .redis.servers import running
+
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+REDIS = "redis://localhost:6379/0"
 SNIPPETS = [block for language, block in BLOCKS if language == "python"]
 PROMISED = re.compile(r"\bprint\(.*\)  # (.+)$", re.MULTILINE)
 
@@ -36,13 +40,26 @@ def run(snippet: str, runtime: str) -> None:
     anyio.run(awaited, backend=runtime)
 
 
+@pytest.fixture(scope="module")
+def server_url() -> Iterator[str]:
+    """The address of a real server, for the snippets that talk to one."""
+    with running() as server:
+        yield server.url
+
+
 @pytest.mark.parametrize("runtime", ["asyncio", "trio"])
 @pytest.mark.parametrize(
     "snippet", SNIPPETS, ids=lambda snippet: f"line{README[: README.index(snippet)].count(chr(10)) + 1}"
 )
 def test_a_snippet_prints_what_the_readme_says(
-    snippet: str, runtime: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    snippet: str,
+    runtime: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
+    if REDIS in snippet:
+        snippet = snippet.replace(REDIS, request.getfixturevalue("server_url"))
     with monkeypatch.context() as patch:
         patch.setattr(anyio, "run", partial(anyio.run, backend=runtime))
         run(snippet, runtime)
