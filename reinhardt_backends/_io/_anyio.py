@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import weakref
 from collections.abc import Awaitable, Callable
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import anyio
 import anyio.from_thread
@@ -92,7 +93,9 @@ class AnyioRuntime(Runtime):
     """One event loop that anyio knows, by its token."""
 
     def __init__(self, token: EventLoopToken) -> None:
-        self._token = token
+        # Weakly, so that what serves a loop does not outlive it.
+        self._native = weakref.ref(cast("Any", token.native_token))
+        self._backend = token.backend_class
 
     def open(self, sock: socket.socket) -> Port:
         return AnyioPort(sock)
@@ -127,19 +130,23 @@ class AnyioRuntime(Runtime):
         return await anyio.to_thread.run_sync(function)
 
     def run_soon(self, function: Callable[[], None]) -> bool:
-        if self.is_over():
+        native = self._native()
+        if native is None or self.is_over():
             return False
         # anyio waits for the function to have run, which the caller, who may be in a loop of its own, must not do.
-        threading.Thread(target=self._run, args=(function,), daemon=True).start()
+        token = EventLoopToken(self._backend, native)
+        threading.Thread(target=_run, args=(function, token), daemon=True).start()
         return True
 
-    def _run(self, function: Callable[[], None]) -> None:
-        with contextlib.suppress(anyio.RunFinishedError):
-            anyio.from_thread.run_sync(function, token=self._token)
-
     def is_over(self) -> bool:
-        closed = getattr(self._token.native_token, "is_closed", None)
-        return bool(closed is not None and closed())
+        native = self._native()
+        closed = getattr(native, "is_closed", None)
+        return native is None or bool(closed is not None and closed())
+
+
+def _run(function: Callable[[], None], token: EventLoopToken) -> None:
+    with contextlib.suppress(anyio.RunFinishedError):
+        anyio.from_thread.run_sync(function, token=token)
 
 
 def _until(deadline: float) -> anyio.CancelScope:

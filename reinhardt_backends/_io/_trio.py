@@ -10,6 +10,7 @@ deadline and that a kick cancels.
 from __future__ import annotations
 
 import socket
+import weakref
 from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any, TypeVar
@@ -98,7 +99,8 @@ class TrioRuntime(Runtime):
     """One trio run."""
 
     def __init__(self, token: TrioToken) -> None:
-        self._token = token
+        # Weakly, so that what serves a run does not outlive it.
+        self._token = weakref.ref(token)
 
     def open(self, sock: socket.socket) -> Port:
         return TrioPort(sock)
@@ -135,8 +137,11 @@ class TrioRuntime(Runtime):
         return await trio.to_thread.run_sync(function)
 
     def run_soon(self, function: Callable[[], None]) -> bool:
+        token = self._token()
+        if token is None:
+            return False
         try:
-            self._token.run_sync_soon(function)
+            token.run_sync_soon(function)
         except trio.RunFinishedError:
             return False
         return True

@@ -24,7 +24,8 @@ from .._errors import (
 from .._io import Attempt, Port, Runtime, connect_tcp, connect_unix
 from ._connection import Link, Lost, bare, describe
 from ._mux import Loss
-from ._options import Options, Secret
+from ._option_checks import Secret
+from ._options import Options
 from ._replies import error_for, parse
 from ._resp import Refusal, pack
 from ._wire import PlainWire, TlsWire, Wire

@@ -166,8 +166,8 @@ class Lane:
 class Hub:
     """The lanes of one event loop."""
 
-    def __init__(self, loop: Any, runtime: Runtime, options: Options, outage: Outage) -> None:
-        self.loop = weakref.ref(loop)
+    def __init__(self, loop: weakref.ref[Any], runtime: Runtime, options: Options, outage: Outage) -> None:
+        self.loop = loop
         self.runtime = runtime
         self.small = Lane(runtime, options, outage)
         self.large = Lane(runtime, options, outage, beside=self.small)

@@ -6,18 +6,16 @@ URL wins, as in redis-py. Secrets are in no repr and no message; ``location`` is
 
 from __future__ import annotations
 
-import math
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final
 
 from redis.connection import ConnectionPool
 from redis.exceptions import RedisError
 
+from ._option_checks import CHECKS, Secret
 from ._tls_options import TLS_OPTIONS, context_from
-
-S = TypeVar("S")
 
 DEFAULT_PORT: Final = 6379
 
@@ -62,7 +60,7 @@ class Options:
         if isinstance(self.password, str):
             object.__setattr__(self, "password", Secret(self.password))
         for option in fields(self):
-            _CHECKS[option.name](option.name, getattr(self, option.name))
+            CHECKS[option.name](option.name, getattr(self, option.name))
         if self.credential_provider is not None and (self.password is not None or self.username is not None):
             raise ValueError("give either credential_provider or username and password, not both")
 
@@ -124,22 +122,6 @@ class Options:
         if pool.connection_kwargs.get("redis_connect_func") is not None:
             raise ValueError("a client with redis_connect_func cannot be taken over")
         return _build({}, _read_client(pool.connection_kwargs), tls="SSLConnection" in names)
-
-
-class Secret(Generic[S]):
-    """Text or bytes that do not print."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: S) -> None:
-        self._text = text
-
-    def reveal(self) -> S:
-        """The text itself. Keep it out of variables: a traceback may show them."""
-        return self._text
-
-    def __repr__(self) -> str:
-        return "***"
 
 
 def _hide(settings: dict[str, Any]) -> None:
@@ -219,77 +201,7 @@ def _flag(value: Any) -> Any:
     return value.upper() not in {"0", "F", "FALSE", "N", "NO", ""} if isinstance(value, str) else bool(value)
 
 
-def _check_text(name: str, value: Any) -> None:
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be str, not {type(value).__name__}")
-
-
-def _check_optional_text(name: str, value: Any) -> None:
-    if value is not None:
-        _check_text(name, value)
-
-
-def _check_password(name: str, value: Any) -> None:
-    if not isinstance(value, Secret):
-        _check_optional_text(name, value)
-
-
-def _check_name(name: str, value: Any) -> None:
-    _check_optional_text(name, value)
-    if value is not None and not all("!" <= letter <= "~" for letter in value):
-        raise ValueError(f"{name} must be printable ASCII without spaces")
-
-
-def _check_whole(low: int, high: int) -> Callable[[str, Any], None]:
-    def check(name: str, value: Any) -> None:
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise TypeError(f"{name} must be int, not {type(value).__name__}")
-        if not low <= value <= high:
-            raise ValueError(f"{name} must be from {low} to {high}")
-
-    return check
-
-
-def _check_seconds(name: str, value: Any) -> None:
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{name} must be finite and more than 0")
-
-
-def _check_flag(name: str, value: Any) -> None:
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be bool, not {type(value).__name__}")
-
-
-def _check_context(name: str, value: Any) -> None:
-    if value is not None and not isinstance(value, ssl.SSLContext):
-        raise TypeError(f"{name} must be ssl.SSLContext, not {type(value).__name__}")
-
-
-def _check_provider(name: str, value: Any) -> None:
-    if value is not None and not (hasattr(value, "get_credentials") or hasattr(value, "get_credentials_async")):
-        raise TypeError(f"{name} must have get_credentials or get_credentials_async")
-
-
-_CHECKS: Final[dict[str, Callable[[str, Any], None]]] = {
-    "host": _check_text,
-    "port": _check_whole(1, 65535),
-    "path": _check_optional_text,
-    "db": _check_whole(0, 2**31 - 1),
-    "username": _check_optional_text,
-    "password": _check_password,
-    "credential_provider": _check_provider,
-    "client_name": _check_name,
-    "protocol": _check_whole(2, 3),
-    "timeout": _check_seconds,
-    "connect_timeout": _check_seconds,
-    "ssl_context": _check_context,
-    "socket_keepalive": _check_flag,
-    "max_connections": _check_whole(1, 2**31 - 1),
-}
-
-_NAMES: Final = frozenset(_CHECKS)
+_NAMES: Final = frozenset(CHECKS)
 
 #: redis-py's names for options of ours.
 _RENAMED: Final = {"socket_timeout": "timeout", "socket_connect_timeout": "connect_timeout"}

@@ -302,9 +302,9 @@ async def test_the_runtime_for_loops_without_readers(server: Server, monkeypatch
     from anyio.lowlevel import current_token
 
     from reinhardt_backends._io._anyio import AnyioRuntime
-    from reinhardt_backends._redis import _topology
+    from reinhardt_backends._redis import _core
 
-    monkeypatch.setattr(_topology, "runtime_for", lambda _: AnyioRuntime(current_token()))
+    monkeypatch.setattr(_core, "runtime_for", lambda _: AnyioRuntime(current_token()))
     client = client_for(server.url, timeout=20)
     value = b"x" * 3_000_000
     async with anyio.create_task_group() as group:
@@ -397,9 +397,13 @@ def test_loops_that_end_without_closing_leave_nothing(server: Server) -> None:
         asyncio.run(use())
         trio.run(use)
     gc.collect()
+    assert not client._core.hubs
+    assert _connections(server) == before
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(use())
+    assert len(client._core.hubs) == 1
+    loop.close()
     asyncio.run(use())
-    gc.collect()
-    assert len(client._core.hubs) <= 1
     assert _connections(server) <= before + 1
     trio.run(client.aclose)
 

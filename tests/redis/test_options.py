@@ -14,7 +14,8 @@ import redis.asyncio
 from driving import frames_text
 from redis.credentials import UsernamePasswordCredentialProvider
 
-from reinhardt_backends._redis._options import Options, Secret
+from reinhardt_backends._redis._option_checks import Secret
+from reinhardt_backends._redis._options import Options
 
 PASSWORD = "pa ss@wörd/:%41"
 
