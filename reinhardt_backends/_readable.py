@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, time
@@ -20,14 +21,13 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any, Final
 
-from pydantic import BaseModel, Secret, SecretBytes, SecretStr
+from pydantic import BaseModel
 from pydantic_core import SchemaSerializer, core_schema, from_json
 
 from ._adapters import reader_for, type_name
 from ._errors import SerializationError
 
 _ANY: Final = SchemaSerializer(core_schema.any_schema())
-_SECRETS: Final = (SecretStr, SecretBytes, Secret)
 _LISTS: Final = (list, tuple, deque)
 _NO_NUMBER: Final = (None, "NaN", "Infinity", "-Infinity")
 _MOST_BITS: Final = 14_285  # of 10**4300 - 1; writing more digits takes quadratic time
@@ -124,13 +124,12 @@ def _compare_leaf(written: Any, parsed: Any) -> str | None:
     elif isinstance(written, complex):
         if not (math.isfinite(written.real) and math.isfinite(written.imag)):
             return "JSON has no NaN and no infinity"
-    elif isinstance(written, _SECRETS):
-        if not parsed or parsed != _revealed(written):
-            return "a secret is written masked; give its field a serialiser if it is meant to be stored"
     elif isinstance(written, (datetime, time)):
         offset = written.utcoffset()
         if offset is not None and (offset.seconds % 60 or offset.microseconds) and isinstance(parsed, str | None):
             return "a UTC offset with seconds is written without them"
+    elif _is_secret(written) and (not parsed or parsed != _revealed(written)):
+        return "a secret is written masked; give its field a serialiser if it is meant to be stored"
     return None
 
 
@@ -166,6 +165,12 @@ def _compare_key(key: Any) -> str | None:
 
 def _first(reasons: Iterable[str | None]) -> str | None:
     return next((reason for reason in reasons if reason is not None), None)
+
+
+def _is_secret(value: Any) -> bool:
+    # Importing pydantic's types takes its time, and where nobody has done so, nobody has a secret.
+    types = sys.modules.get("pydantic.types")
+    return types is not None and isinstance(value, (types.SecretStr, types.SecretBytes, types.Secret))
 
 
 def _revealed(secret: Any) -> Any:

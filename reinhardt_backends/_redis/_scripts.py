@@ -55,8 +55,8 @@ redis.call('PERSIST', KEYS[1])
 return 1
 """)
 
-# Takes back an expiry that was set in vain, unless somebody has written the key or removed or prolonged its expiry since. An expiry
-# that would have run out by now removes the key.
+# Takes back an expiry that was set in vain, unless somebody has written the key since, or removed or prolonged its
+# expiry. An expiry that would have run out by now removes the key.
 RESTORE: Final = Script("""
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 local left = redis.call('PTTL', KEYS[1])
