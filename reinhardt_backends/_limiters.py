@@ -15,18 +15,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Awaitable
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from ._backend import Backend
 from ._needs import provides, require
 from ._rates import Rate
 from ._steps import Step
-from ._throttle_steps import COUNTER_STEP, FIXED_STEP, GCRA_STEP, SLIDING_STEP
+from ._throttle_steps import ALLOW, STEPS
 from ._types import MISSING
 
 Algorithm: TypeAlias = Literal["fixed-window", "sliding-window", "gcra"]
-
-STEPS: Final[dict[str, Step]] = {"fixed-window": FIXED_STEP, "sliding-window": SLIDING_STEP, "gcra": GCRA_STEP}
 
 
 class Limiter(Protocol):
@@ -51,15 +49,16 @@ def limiter_for(backend: Backend, rates: tuple[Rate, ...], algorithm: Algorithm,
     Raises:
         UnsupportedOperationError: The backend does not provide what it takes.
     """
-    several = len(rates) > 1
+    single = len(rates) == 1
     written = "+".join(map(str, rates))
     head = f"{prefix}:{algorithm}:{written}:"
-    step = COUNTER_STEP if algorithm == "fixed-window" and not several else STEPS[algorithm]
+    step = STEPS[algorithm][not single]
     if backend._runs_steps():
-        return Stepping(backend, head, rates, step)
-    if step is COUNTER_STEP:
+        stepping = SteppingCounter if algorithm == "fixed-window" and single else Stepping
+        return stepping(backend, head, rates, step)
+    if algorithm == "fixed-window" and single:
         return Counting(backend, head, f"{prefix}:end:{written}:", rates[0])
-    what = f"Throttle with {algorithm}{' and several rates' if several else ''}"
+    what = f"Throttle with {algorithm}{'' if single else ' and several rates'}"
     require(backend, what, "add", "compare_and_set")
     return Comparing(backend, head, rates, step)
 
@@ -77,16 +76,28 @@ class Stepping:
         self._run = backend._run_step
         self._step = step
         self._rest = _arguments(rates)
-        self._one = (1, 1, *self._rest)
 
     def decide(self, key: str, cost: int) -> Awaitable[list[int]]:
         return self._run(self._step, (self._head + key,), (cost, 0, *self._rest))
 
     def allow(self, key: str, cost: int) -> Awaitable[int]:
-        return self._run(self._step, (self._head + key,), self._one if cost == 1 else (cost, 1, *self._rest))
+        return self._run(self._step, (self._head + key,), (cost, 1, *self._rest))
 
     async def reset(self, key: str) -> None:
         await self._backend.delete(self._head + key)
+
+
+class SteppingCounter(Stepping):
+    """A single rate by ``fixed-window``: what is asked most often, by the shortest way."""
+
+    def __init__(self, backend: Backend, head: str, rates: tuple[Rate, ...], step: Step) -> None:
+        super().__init__(backend, head, rates, step)
+        (rate,) = rates
+        self._limits = (rate.limit, rate.milliseconds)
+        self._once = (1, *self._limits)
+
+    def allow(self, key: str, cost: int) -> Awaitable[int]:
+        return self._run(ALLOW, (self._head + key,), self._once if cost == 1 else (cost, *self._limits))
 
 
 class Comparing:

@@ -1,13 +1,17 @@
 """What a component needs of the backend that it is given: found out when it is built, not in the middle of a request.
 
 A verb is there if the class of the backend has one of its own, in place of the one of ``Backend`` that only says that
-it is not provided. A namespace has what its parent has.
+it is not provided, or if that one is composed of others. A namespace has what its parent has.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 from ._backend import Backend, Namespace
 from ._errors import UnsupportedOperationError
+
+_COMPOSED: Final = frozenset({"get_many", "set_many", "delete_many", "namespace", "ping", "aclose"})
 
 
 def check_backend(backend: Backend, component: str) -> Backend:
@@ -43,7 +47,8 @@ def require(backend: Backend, component: str, *verbs: str) -> None:
 
 def _missing(backend: Backend, verbs: tuple[str, ...]) -> list[str]:
     provider = type(_root(backend))
-    return [verb for verb in verbs if getattr(provider, verb) is getattr(Backend, verb)]
+    needed = [verb for verb in verbs if verb not in _COMPOSED]
+    return [verb for verb in needed if getattr(provider, verb) is getattr(Backend, verb)]
 
 
 def _root(backend: Backend) -> Backend:

@@ -43,9 +43,6 @@ class Rate:
         period: Seconds, or a ``timedelta``: from a millisecond to 10**9 seconds, rounded up to the next millisecond.
         burst: For ``gcra`` alone: how many hits may come at once after a quiet time; ``limit`` of them by default.
 
-    Attributes:
-        milliseconds: The period in milliseconds.
-
     Raises:
         TypeError: A number is not what it must be.
         ValueError: A number is out of range.
@@ -56,13 +53,8 @@ class Rate:
     burst: int | None = None
 
     def __init__(self, limit: int, period: float | timedelta, *, burst: int | None = None) -> None:
-        milliseconds = check_ttl(period)
-        if milliseconds is None:
-            raise TypeError("a rate has a period: seconds, or a timedelta")
-        if milliseconds > MAX_PERIOD * 1000:
-            raise ValueError("the period of a rate is at most 10**9 seconds")
         object.__setattr__(self, "limit", _check_number(limit, "the limit"))
-        object.__setattr__(self, "period", milliseconds / 1000)
+        object.__setattr__(self, "period", _check_period(period) / 1000)
         object.__setattr__(self, "burst", None if burst is None else _check_number(burst, "the burst"))
 
     @property
@@ -106,6 +98,16 @@ def _written(milliseconds: int) -> str:
         if milliseconds == size:
             return "1ms" if unit == "ms" else unit
     return f"{milliseconds}ms" if milliseconds % 1000 else f"{milliseconds // 1000}s"
+
+
+def _check_period(period: float | timedelta) -> int:
+    if isinstance(period, bool) or not isinstance(period, (int, float, timedelta)):
+        raise TypeError(f"the period of a rate must be seconds or a timedelta, not {type(period).__name__}")
+    seconds = period.total_seconds() if isinstance(period, timedelta) else period
+    milliseconds = check_ttl(period) if 0 < seconds <= MAX_PERIOD else None
+    if milliseconds is None:
+        raise ValueError("the period of a rate must be greater than 0 and at most 10**9 seconds")
+    return milliseconds
 
 
 def _check_number(number: int, what: str) -> int:

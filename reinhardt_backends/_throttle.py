@@ -59,7 +59,8 @@ class Throttle:
         algorithm: How the hits are counted.
         prefix: What the keys in the backend begin with.
         on_error: What happens while the store is away, or refuses to serve: ``"raise"`` the error, ``"allow"`` every
-            hit, ``"deny"`` every hit, or ``"local"``: count in the memory of this process instead.
+            hit, ``"deny"`` every hit, or ``"local"``: count in the memory of this process instead. Each call tries the
+            store first, so let the backend have a short ``timeout``.
 
     Raises:
         TypeError: ``backend`` is not a ``Backend``, or a rate or the prefix is not what it must be.

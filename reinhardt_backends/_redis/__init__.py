@@ -31,7 +31,7 @@ from .._types import (
     check_ttl,
 )
 from ._kind import Kind
-from ._scripts import COMPARE_AND_DELETE, COMPARE_AND_SET, INCREMENT, PERSIST, RESTORE, script_of
+from ._scripts import COMPARE_AND_DELETE, COMPARE_AND_SET, INCREMENT, PERSIST, RESTORE, is_unknown, script_of
 
 if TYPE_CHECKING:
     import ssl
@@ -217,7 +217,13 @@ class RedisBackend(Backend):
         try:
             if milliseconds is None:
                 return int(await self._client.call(Kind.ONCE, b"INCRBY", name, step))
-            return int(await INCREMENT.run(self._client, Kind.ONCE, (name,), step, milliseconds))
+            try:
+                # As Script.run does, without a coroutine in between: what is counted is counted often.
+                return int(await self._client.call(Kind.ONCE, *INCREMENT.call, 1, name, step, milliseconds))
+            except ResponseError as error:
+                if not is_unknown(error):
+                    raise
+            return int(await self._client.call(Kind.ONCE, *INCREMENT.source, 1, name, step, milliseconds))
         except ResponseError as error:
             counter_error = _counter_error(key, error)
             if counter_error is None:
@@ -312,7 +318,14 @@ class RedisBackend(Backend):
 
     async def _run_step(self, step: Step, keys: Sequence[str], args: Sequence[str | int | float | bytes]) -> Any:
         kind = Kind.IDEMPOTENT if step.harmless else Kind.ONCE
-        return await script_of(step).run(self._client, kind, [self._full(key) for key in keys], *args)
+        script = script_of(step)
+        names = [self._full(key) for key in keys]
+        try:
+            return await self._client.call(kind, *script.call, len(names), *names, *args)
+        except ResponseError as error:
+            if not is_unknown(error):
+                raise
+        return await self._client.call(kind, *script.source, len(names), *names, *args)
 
     async def _clear_prefix(self, prefix: str) -> None:
         async for names in _Pages(self._client, (self._prefix + prefix).encode()):

@@ -21,22 +21,33 @@ if TYPE_CHECKING:
 
 
 class Script:
-    """One script over some keys."""
+    """One script over some keys.
 
-    __slots__ = ("_digest", "_source")
+    Attributes:
+        call: The words that call it by its digest, before the number of keys.
+        source: The words that send it and call it.
+    """
+
+    __slots__ = ("call", "source")
 
     def __init__(self, source: str) -> None:
-        self._source = source.strip().encode()
-        self._digest = hashlib.sha1(self._source, usedforsecurity=False).hexdigest().encode()
+        text = source.strip().encode()
+        self.call = (b"EVALSHA", hashlib.sha1(text, usedforsecurity=False).hexdigest().encode())
+        self.source = (b"EVAL", text)
 
     async def run(self, client: Client, kind: Kind, keys: Sequence[str], *args: bytes | str | float) -> Any:
         """Run the script with these ``KEYS`` and ``ARGV`` and return its reply."""
         try:
-            return await client.call(kind, b"EVALSHA", self._digest, len(keys), *keys, *args)
+            return await client.call(kind, *self.call, len(keys), *keys, *args)
         except ResponseError as error:
-            if error.code != "NOSCRIPT":
+            if not is_unknown(error):
                 raise
-        return await client.call(kind, b"EVAL", self._source, len(keys), *keys, *args)
+        return await client.call(kind, *self.source, len(keys), *keys, *args)
+
+
+def is_unknown(error: ResponseError) -> bool:
+    """Whether the server does not know the script, so that nothing was executed."""
+    return error.code == "NOSCRIPT"
 
 
 # The expiry is looked at after the step, so that a counter without one gets it, whoever made it. A value that is no
