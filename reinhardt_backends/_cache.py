@@ -1,60 +1,23 @@
 """``Cache``: values that are computed once and kept for a while, on any backend.
 
-**Reading** a value without tags and ``stale`` is one ``get`` by its type; with them it is one ``get_many``. What is
-stored and when it counts is told in ``_cache_entries.py``.
-
-**One computation in a process**: ``_single_flight.py``.
-
-**One computation among processes**: a lease. Who finds nothing puts a lease where the value will be, with ``add``, and
-replaces it by the value with ``compare_and_set``; who finds a lease looks again soon. Since both are in one place,
-invalidating a key removes the lease as well: what was computed from before is then not stored, in whatever process it
-was. (The idea of such leases is from R. Nishtala et al., "Scaling Memcache at Facebook", NSDI 2013.) A value that is
-stale stays where it is; there the lease takes the place of its token of freshness. A lease expires, so a process that
-dies holds up the others for so long and no longer. A computation that outlasts its lease is not stored, and the next
-lease of that key is longer.
-
-**Without leases**, which take verbs that a backend of six does not have, each process computes for itself, and a value
-that another process computes while a key is invalidated may be stored after that.
+Here is what a program sees. How a value is looked for, computed once and stored is told in
+``_cache_engine.py``, and the decorator is in ``_cached.py``.
 """
 
 from __future__ import annotations
 
-import contextlib
-import inspect
-import random
-import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, get_args, overload
 
-from ._adapters import type_name
 from ._backend import Backend
-from ._cache_entries import (
-    UNREADABLE,
-    Entry,
-    Recipe,
-    entry_of,
-    is_lease,
-    milliseconds,
-    new_lease,
-    new_token,
-    recipe_of,
-    stored_form,
-)
-from ._cached import CachedDecorator, Decoration, SyncCachedDecorator, SyncDecoration
-from ._codec import decode, encode
-from ._errors import (
-    BackendConnectionError,
-    CapacityError,
-    DeserializationError,
-    OutcomeUnknownError,
-    ResponseError,
-    SerializationError,
-)
+from ._blocked import blocked
+from ._bridge import Driven, Face, Runner
+from ._cache_engine import AWAY, Engine
+from ._cache_entries import milliseconds, recipe_of
+from ._cache_store import Job, Shelf
+from ._cached import CachedDecorator, Decoration
 from ._needs import check_backend, provides, require
-from ._single_flight import Aboard, Flight, Flights
 from ._types import MISSING, TTL, check_key, check_keys, check_name
-from ._waiting import IN_LOOP, IN_THREAD, Waiting
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -73,49 +36,7 @@ OnCacheError: TypeAlias = Literal["miss", "raise"]
 LEASE: Final = 30.0
 """Seconds for which a lease holds, if nothing else is asked for."""
 
-TAG_TTL: Final = 7 * 86400.0
-"""Seconds for which the token of a tag lives at least after a value with it was stored."""
-
 LEASE_VERBS: Final = ("add", "compare_and_set", "compare_and_delete")
-
-_AWAY: Final = (BackendConnectionError, OutcomeUnknownError, ResponseError, CapacityError)
-_SHORTEST_PAUSE: Final = 0.005
-_LONGEST_PAUSE: Final = 0.25
-_PUZZLED: Final = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What one caller asks for: the name of the entry, how it is read and kept, and what computes it."""
-
-    name: str
-    recipe: Recipe
-    tags: tuple[str, ...]
-    factory: Callable[[], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What one look at the store showed.
-
-    Attributes:
-        entry: What is there.
-        value: The value, if it may be served; ``MISSING`` if not.
-        stale: Whether it may be served only while somebody computes it anew.
-        token: What is in the place of the token of freshness.
-    """
-
-    entry: Entry
-    value: Any = MISSING
-    stale: bool = False
-    token: Any = MISSING
-
-    @property
-    def settled(self) -> bool:
-        return self.value is not MISSING and not self.stale
-
-
-NOTHING: Final = Seen(Entry(MISSING))
 
 
 class Cache:
@@ -151,7 +72,7 @@ class Cache:
         on_error: OnCacheError = "miss",
         lease: TTL | Literal["auto"] | None = "auto",
     ) -> None:
-        self._backend = check_backend(backend, "Cache")
+        check_backend(backend, "Cache")
         milliseconds(ttl, "ttl")
         if on_error not in get_args(OnCacheError):
             raise ValueError(f"on_error must be 'miss' or 'raise', not {on_error!r}")
@@ -159,16 +80,10 @@ class Cache:
             lease = LEASE if provides(backend, *LEASE_VERBS) else None
         elif lease is not None:
             require(backend, "Cache with leases", *LEASE_VERBS)
-        prefix = check_name(prefix)
+        seconds = None if lease is None else milliseconds(lease, "lease") / 1000
+        shelf = Shelf(backend, check_name(prefix), atomic=lease is not None)
         self._ttl = ttl
-        self._lease = None if lease is None else milliseconds(lease, "lease") / 1000
-        self._tolerated = _AWAY if on_error == "miss" else ()
-        self._value_prefix = f"{prefix}:value:"
-        self._fresh_prefix = f"{prefix}:fresh:"
-        self._tag_prefix = f"{prefix}:tag:"
-        self._flights = Flights()
-        self._overdue: dict[str, float] = {}
-        self._waiting: Waiting = IN_LOOP
+        self._engine = Engine(shelf, seconds, AWAY if on_error == "miss" else ())
 
     @overload
     async def get_or_set(
@@ -240,8 +155,12 @@ class Cache:
             SerializationError: The value cannot be stored, or could not be read back as ``type``.
             RuntimeError: The factory asks for the very key that it computes.
         """
-        job = self._job(key, factory, type, ttl, stale, tags)
-        return await self._serve(job)
+        name = self._engine.shelf.value_name(key)
+        recipe = recipe_of(type, self._ttl if ttl is None else ttl, stale)
+        if not callable(factory):
+            raise TypeError(f"a factory must be a function without arguments, not {factory.__class__.__name__}")
+        job = Job(name, recipe, tuple(check_keys(tags)), factory)
+        return await self._engine.serve(job)
 
     def cached(
         self,
@@ -271,8 +190,8 @@ class Cache:
                 return annotation cannot be resolved or validated.
             ValueError: A template cannot be read, or names something that is no parameter.
         """
-        decoration = SyncDecoration if self._waiting is IN_THREAD else Decoration
-        return decoration(self, key, self._ttl if ttl is None else ttl, type, stale, check_keys(tags))
+        recipe_of(Any, self._ttl if ttl is None else ttl, stale)
+        return Decoration(self._engine, key, self._ttl if ttl is None else ttl, type, stale, check_keys(tags))
 
     async def invalidate(self, key: str) -> None:
         """Remove what is kept under ``key``. Whoever asks from now on gets what was computed from now on.
@@ -280,7 +199,7 @@ class Cache:
         That holds for computations under way in this process, and with leases in any. An error of the store is raised
         whatever ``on_error`` says, since the old value may still be there.
         """
-        await self._invalidate(self._value_prefix + check_key(key))
+        await self._engine.invalidate(self._engine.shelf.value_name(key))
 
     async def invalidate_tag(self, tag: str) -> None:
         """Remove everything that is kept with ``tag``. Costs one call of the backend, however much that is.
@@ -288,75 +207,10 @@ class Cache:
         Whoever asks from now on gets what was computed from now on, whatever is computed at the moment. An error of the
         store is raised whatever ``on_error`` says, since the old values may still be there.
         """
-        tag = check_key(tag)
-        self._flights.outdate(lambda _, flight: tag in flight.tags)
-        await self._backend.delete(self._tag_prefix + tag)
+        await self._engine.invalidate_tag(check_key(tag))
 
-    def _job(
-        self, key: str, factory: Callable[[], Any], type: Any, ttl: TTL | None, stale: TTL | None, tags: Iterable[str]
-    ) -> Job:
-        name = self._value_prefix + check_key(key)
-        if not callable(factory):
-            raise TypeError(f"a factory must be a function without arguments, not {factory.__class__.__name__}")
-        return Job(name, recipe_of(type, self._ttl if ttl is None else ttl, stale), tuple(check_keys(tags)), factory)
-
-    async def _invalidate(self, name: str) -> None:
-        self._flights.outdate(lambda other, _: other == name)
-        await self._backend.delete_many([name, self._fresh(name)])
-
-    async def _serve(self, job: Job, seen: Seen | None = None, away: bool = False) -> Any:
-        """Return the value for a job; ``seen`` and ``away`` say what its caller has found out already."""
-        while True:
-            if seen is None and not away:
-                try:
-                    seen = await self._look(job)
-                except self._tolerated:
-                    away = True
-            if seen is not None and seen.settled:
-                return seen.value
-            flight, leads = self._flights.join(job.name, job.tags)
-            if leads:
-                value = await self._lead(job, flight, None if away else seen or NOTHING)
-                if value is not MISSING:
-                    return value
-            elif seen is not None and seen.stale:
-                return seen.value
-            else:
-                data = await flight.wait(self._waiting)
-                if data is not None:
-                    return self._decoded(job, data)
-            seen = None
-
-    async def _lead(self, job: Job, flight: Flight, seen: Seen | None) -> Any:
-        """Compute the value for all who wait, unless the store has it by now; without ``seen``, the store is away."""
-        claim: _Claim | None = None
-        data: bytes | None = None
-        failure: Exception | None = None
-        try:
-            tokens: dict[str, str] = {}
-            if seen is not None:
-                try:
-                    seen, claim = await self._claim(job, seen)
-                    if claim is None:
-                        return seen.value
-                    tokens = await self._tokens(job)
-                except self._tolerated:
-                    seen = None
-            with Aboard(flight):
-                value = await self._compute(job.factory)
-            data = encode(value)
-            own = self._decoded(job, data)
-            if claim is not None and seen is not None:
-                with contextlib.suppress(*self._tolerated):
-                    await self._store(job, flight, claim, stored_form, value, data, tokens)
-            return own
-        except Exception as error:
-            failure, data = error, None
-            raise
-        finally:
-            try:
-                if claim is not None:
-                    await self._release(claim)
-            finally:
-                self._flights.land(job.name, flight, data, failure)
-                del failure
+    def _block(self, face: Face[Backend]) -> Runner:
+        """Serve a blocking face from now on: everything happens in the calling thread but what the backend does."""
+        driven = isinstance(face._runner, Driven)
+        self._engine.serve_blocking(face, face._target if driven else blocked(face._target, face._runner))
+        return face._runner if driven else Driven(face._runner.runtime)

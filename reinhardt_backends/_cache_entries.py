@@ -2,22 +2,22 @@
 
 A value without tags and ``stale`` is stored as itself, so that reading it is one ``get`` by its type. Anything else is
 ``bytes`` that begin with one letter: a *lease*, which says that somebody computes the value; a value that is ``bytes``;
-or a *marked* value, whose header names its tags and its token of freshness. So an entry says itself what has to hold for
-it to count, whoever reads it.
+or a *marked* value, whose header names its tags and its token of freshness. So an entry says itself what has to hold
+for it to count, whoever reads it.
 
-A marked value counts while the token of each of its tags is the one that it was stored with. Deleting the token of a tag
-outdates everything that has it, at the cost of one call, and so does losing it: what is lost can only cost a
-computation. It is fresh while the token of freshness lives, a key of its own that expires after ``ttl``, so that no
-clock but the store's decides.
+A marked value counts while the token of each of its tags is the one that it was stored with. Deleting the token of a
+tag outdates everything that has it, at the cost of one call; a token that is lost does no more harm than that. The
+value is fresh while its token of freshness lives, a key of its own that expires after ``ttl``, so that no clock but the
+store's decides.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from pydantic_core import from_json, to_json
 
@@ -33,8 +33,7 @@ UNREADABLE: Final = object()
 """Stands for a stored value that is neither JSON nor ``bytes`` of ours."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """What was found under a key.
 
     Attributes:
@@ -46,7 +45,7 @@ class Entry:
 
     found: Any
     data: bytes | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = MappingProxyType({})
     fresh: str | None = None
 
     @property
@@ -93,8 +92,7 @@ def new_token() -> str:
     return secrets.token_hex(8)
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
+class Recipe(NamedTuple):
     """How the value of a key is read and kept.
 
     Attributes:

@@ -151,13 +151,13 @@ class _Copy:
         return self._value
 
     def step_left(self, key: str) -> float | None:
-        raise NotImplementedError
+        return None if self._value is MISSING else math.inf
 
     def step_write(self, key: str, value: Any, seconds: float | None) -> None:
         self.written = value, seconds
 
     def step_remove(self, key: str) -> bool:
-        raise NotImplementedError
+        return False
 
 
 class Counting:

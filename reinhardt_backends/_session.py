@@ -1,10 +1,6 @@
 """``SessionStore``: server-side sessions on any backend that can compare and set.
 
-**The id.** A session id is 48 random bytes as text. The first 16 name the session as long as it lives; hashed, they are
-its *handle*, under which the store keeps it. The other 32, 256 bits, make the id a secret, and change with every
-``rotate``; of them the store has only the hash of the whole id, the *proof*. This is the split-token pattern (selector
-and verifier): who reads the store can neither use a session nor compute its id, looking a session up leaks nothing by
-its timing, and the proof is compared in constant time. The bits are random, so a fast hash does.
+What a client has is an id; how it is made, and what a *handle* and a *proof* are, is told in ``_session_types.py``.
 
 **One record.** Everything about a session that changes together is one value under one key: proof, version, user and
 data. Saving and rotating compare and set it. So each is one atomic step on every backend, a cluster included: a change
@@ -21,117 +17,22 @@ load renews it, so that it outlives each of its sessions, and it is cleared of d
 
 from __future__ import annotations
 
-import base64
-import hmac
-import re
-import secrets
-from dataclasses import dataclass, field
-from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic
 
 from ._adapters import type_name
 from ._backend import Backend
 from ._codec import check_type, decode, encode
-from ._errors import BackendError, DeserializationError, OutcomeUnknownError, SerializationError
+from ._errors import DeserializationError, OutcomeUnknownError, SerializationError
 from ._needs import check_backend, require
+from ._session_types import Data, Session, SessionConflictError, SessionInfo, Ticket
 from ._types import MISSING, TTL, check_key, check_name, check_ttl
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
     from typing_extensions import TypeForm
 
-Data = TypeVar("Data")
-"""What the data of a session is."""
-
-_NAMING: Final = 16
-_SECRET: Final = 32
-_ID: Final = re.compile(r"[A-Za-z0-9_-]{64}")
-
 _CROWD: Final = 16
 """How many handles an index has before it is first cleared of dead ones; after that, whenever it has doubled."""
-
-
-class SessionConflictError(BackendError):
-    """A session was changed elsewhere since it was loaded, or has ended. Nothing was changed.
-
-    Attributes:
-        ended: Whether the session has ended: it expired or was revoked. If not, load it again and repeat the change.
-    """
-
-    def __init__(self, message: str = "", *, ended: bool = False) -> None:
-        super().__init__(message)
-        self.ended = ended
-
-
-class _Ticket:
-    """An id with what the store knows of it. Its repr, and so every traceback that shows variables, is silent."""
-
-    __slots__ = ("handle", "id", "proof")
-
-    def __init__(self, raw: bytes) -> None:
-        self.id = _text(raw)
-        self.handle = _text(sha256(raw[:_NAMING]).digest())
-        self.proof = _text(sha256(raw).digest())
-
-    @classmethod
-    def new(cls) -> _Ticket:
-        return cls(secrets.token_bytes(_NAMING + _SECRET))
-
-    @classmethod
-    def read(cls, id: str) -> _Ticket | None:
-        """Return the ticket of an id that a client sent; ``None`` if no store can have issued it."""
-        if not isinstance(id, str):
-            raise TypeError(f"a session id must be a str, not {type(id).__name__}")
-        return cls(base64.urlsafe_b64decode(id)) if _ID.fullmatch(id) else None
-
-    def rotated(self) -> _Ticket:
-        """Return a ticket of the same session with another secret."""
-        return _Ticket(base64.urlsafe_b64decode(self.id)[:_NAMING] + secrets.token_bytes(_SECRET))
-
-
-class Session(Generic[Data]):
-    """A session as it was loaded or created. Change ``data`` and ``user``, then ``save`` it.
-
-    Attributes:
-        data: The data, of the type of the store.
-        user: Whose session it is; ``None`` for a visitor.
-    """
-
-    __slots__ = ("__weakref__", "_stored", "_ticket", "data", "user")
-
-    def __init__(self, ticket: _Ticket, stored: dict[str, Any], data: Data) -> None:
-        self._ticket = ticket
-        self._stored = stored
-        self.data = data
-        self.user: str | None = stored["user"]
-
-    @property
-    def id(self) -> str:
-        """The secret that the client keeps, 64 characters of ``A-Z a-z 0-9 _ -``. ``rotate`` changes it."""
-        return self._ticket.id
-
-    @property
-    def handle(self) -> str:
-        """A name of the session that is no secret and never changes, for logs and for ``revoke``."""
-        return self._ticket.handle
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.handle}>"
-
-
-@dataclass(frozen=True, slots=True)
-class SessionInfo(Generic[Data]):
-    """What ``sessions_of`` tells of a session. The store does not know its id.
-
-    Attributes:
-        handle: A name of the session that is no secret and never changes.
-        user: Whose session it is.
-        data: A copy of its data.
-    """
-
-    handle: str
-    user: str
-    data: Data = field(repr=False)
 
 
 class SessionStore(Generic[Data]):
@@ -140,7 +41,7 @@ class SessionStore(Generic[Data]):
     Every method may raise the errors that the verbs of a backend raise.
 
     Args:
-        backend: Where they are kept. It must provide ``add``, ``compare_and_set`` and ``touch`` beside the six verbs.
+        backend: Where they are kept. It must provide ``add`` and ``compare_and_set`` beside the six verbs.
         type: What their data is: a pydantic model, ``dict[str, Any]``, or anything else that pydantic can validate.
         ttl: Seconds without a ``load`` or ``save`` after which a session ends.
         absolute_ttl: Seconds after which it ends in any case; ``None`` for never.
@@ -161,7 +62,7 @@ class SessionStore(Generic[Data]):
         prefix: str = "session",
     ) -> None:
         self._backend = check_backend(backend, "SessionStore")
-        require(backend, "SessionStore", "add", "compare_and_set", "touch")
+        require(backend, "SessionStore", "add", "compare_and_set")
         check_type(type)
         if check_ttl(ttl) is None:
             raise TypeError("a session needs a ttl")
@@ -183,7 +84,7 @@ class SessionStore(Generic[Data]):
         Raises:
             SerializationError: The data cannot be stored, or could not be read back as the type of the store.
         """
-        ticket = _Ticket.new()
+        ticket = Ticket.new()
         record = self._record(ticket, 1, user, data)
         await self._backend.set(self._key(ticket.handle), record, self._ttl)
         if self._absolute_ttl is not None:
@@ -202,15 +103,16 @@ class SessionStore(Generic[Data]):
             ``None`` if the store has issued no such id, or the session has ended or was rotated, or its data is not
             valid as the type of the store any more. Nothing is renewed or created then.
         """
-        ticket = _Ticket.read(id)
+        ticket = Ticket.read(id)
         # Tracebacks may show the variables of this frame.
         del id
         record = None if ticket is None else await self._proven(ticket)
-        if ticket is None or record is None or (data := self._data(record)) is MISSING:
+        if ticket is None or record is None or self._data(record) is MISSING:
             return None
         if not await self._is_listed(record["user"], ticket.handle):
             return None
-        if not await self._backend.touch(self._key(ticket.handle), self._ttl):
+        record = await self._read(self._key(ticket.handle), renew=True)
+        if not _is_record(record) or not ticket.proves(record) or (data := self._data(record)) is MISSING:
             return None
         return Session(ticket, record, data)
 
@@ -250,7 +152,7 @@ class SessionStore(Generic[Data]):
         if isinstance(id, (Session, SessionInfo)):
             handle: str | None = id.handle
         else:
-            ticket = _Ticket.read(id)
+            ticket = Ticket.read(id)
             del id
             handle = ticket.handle if ticket is not None and await self._proven(ticket) is not None else None
         if handle is None:
@@ -267,7 +169,7 @@ class SessionStore(Generic[Data]):
             How many there were.
         """
         index = self._index(_check_user(user))
-        handles = _handles(await self._backend.get(index))
+        handles = _handles(await self._read(index))
         await self._backend.delete(index)
         theirs = [handle for handle, record in (await self._records(handles)).items() if record["user"] == user]
         ended = await self._backend.delete_many(map(self._key, theirs))
@@ -277,12 +179,12 @@ class SessionStore(Generic[Data]):
 
     async def sessions_of(self, user: str) -> list[SessionInfo[Data]]:
         """Return what there is to tell of the sessions of a user, the oldest first. Nothing is renewed."""
-        handles = _handles(await self._backend.get(self._index(_check_user(user))))
+        handles = _handles(await self._read(self._index(_check_user(user))))
         records = await self._records(handles)
         theirs = [(handle, self._data(record)) for handle, record in records.items() if record["user"] == user]
         return [SessionInfo(handle, user, data) for handle, data in theirs if data is not MISSING]
 
-    async def _write(self, session: Session[Data], ticket: _Ticket) -> None:
+    async def _write(self, session: Session[Data], ticket: Ticket) -> None:
         key, before, user = self._key(ticket.handle), session._stored, session.user
         record = self._record(ticket, before["version"] + 1, user, session.data)
         alive = await self._is_listed(before["user"], ticket.handle)
@@ -303,49 +205,47 @@ class SessionStore(Generic[Data]):
             raise _conflict(ended=not await self._backend.exists(key))
         session._ticket, session._stored = ticket, record
 
-    async def _proven(self, ticket: _Ticket) -> dict[str, Any] | None:
+    async def _proven(self, ticket: Ticket) -> dict[str, Any] | None:
         """Return the record of a session that has not expired, if the ticket is the one that it was last given."""
         record = (await self._records([ticket.handle])).get(ticket.handle)
-        return record if record is not None and hmac.compare_digest(record["proof"], ticket.proof) else None
+        return record if record is not None and ticket.proves(record) else None
 
     async def _records(self, handles: list[str]) -> dict[str, dict[str, Any]]:
         """Return the records of those sessions that have not expired."""
         names = [*map(self._key, handles)]
         if self._absolute_ttl is not None:
             names += map(self._limit, handles)
-        found: dict[str, Any]
         try:
-            found = await self._backend.get_many(names)
+            found = {**await self._backend.get_many(names)}
         except DeserializationError:
             # Somebody else wrote there. One of many must not hide the others.
             found = {}
             for name in names:
                 if (value := await self._read(name)) is not MISSING:
                     found[name] = value
-        records = {handle: found.get(self._key(handle)) for handle in handles}
+        records: dict[str, Any] = {handle: found.get(self._key(handle)) for handle in handles}
         return {
             handle: record
             for handle, record in records.items()
             if _is_record(record) and (self._absolute_ttl is None or self._limit(handle) in found)
         }
 
-    async def _read(self, name: str) -> Any:
+    async def _read(self, name: str, renew: bool = False) -> Any:
+        """Return what is stored, ``MISSING`` if that is nothing or was written by somebody else."""
         try:
+            if renew:
+                try:
+                    return await self._backend.get(name, default=MISSING, renew=self._ttl)
+                except OutcomeUnknownError:
+                    # Whether it was renewed, this once, matters little.
+                    pass
             return await self._backend.get(name, default=MISSING)
         except DeserializationError:
             return MISSING
 
     async def _is_listed(self, user: str | None, handle: str) -> bool:
         """Whether the index of a session's user, if it has one, lists it. Renews the index."""
-        if user is None:
-            return True
-        index = self._index(user)
-        try:
-            listed = await self._backend.get(index, renew=self._ttl)
-        except OutcomeUnknownError:
-            # Whether it was renewed, this once, matters little.
-            listed = await self._backend.get(index)
-        return handle in _handles(listed)
+        return user is None or handle in _handles(await self._read(self._index(user), renew=True))
 
     async def _enlist(self, user: str, handle: str) -> None:
         index = self._index(user)
@@ -361,7 +261,7 @@ class SessionStore(Generic[Data]):
             if await self._backend.compare_and_set(index, there, [*handles, handle], self._ttl):
                 return
 
-    def _record(self, ticket: _Ticket, version: int, user: str | None, data: Data) -> dict[str, Any]:
+    def _record(self, ticket: Ticket, version: int, user: str | None, data: Data) -> dict[str, Any]:
         """Return what is stored, as plain JSON data, so that it can be compared with what is there later."""
         if user is not None:
             _check_user(user)
@@ -390,10 +290,6 @@ class SessionStore(Generic[Data]):
 
     def _index(self, user: str) -> str:
         return f"{self._prefix}:user:{user}"
-
-
-def _text(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def _check_user(user: str) -> str:

@@ -28,13 +28,15 @@ class Flight:
     Attributes:
         tags: The tags of what is computed.
         outdated: Whether it was invalidated since it began, so that its answer is not to be kept.
+        needs: The flights that what computes it is waiting for.
     """
 
-    __slots__ = ("_answer", "_error", "_landed", "outdated", "tags")
+    __slots__ = ("_answer", "_error", "_landed", "needs", "outdated", "tags")
 
     def __init__(self, tags: tuple[str, ...]) -> None:
         self.tags = tags
         self.outdated = False
+        self.needs: list[Flight] = []
         self._landed = Signal()
         self._answer: bytes | None = None
         self._error: Exception | None = None
@@ -60,20 +62,32 @@ class Flights:
         self._lock = threading.RLock()
         _books.add(self)
 
-    def join(self, name: str, tags: tuple[str, ...]) -> tuple[Flight, bool]:
-        """Return the flight of a name, and whether the caller leads it.
+    def join(self, name: str, tags: tuple[str, ...], waits: bool = True) -> tuple[Flight, bool]:
+        """Return the flight of a name, and whether the caller leads it. One who does not may wait, and then leaves.
 
         Raises:
-            RuntimeError: The caller is what computes it, so that it would wait for itself.
+            RuntimeError: The caller is part of what computes the value, so that it would wait for itself.
         """
+        aboard = _aboard.get()
         with self._lock:
             flight = self._book.get(name)
             if flight is None:
                 flight = self._book[name] = Flight(tags)
                 return flight, True
-        if flight in _aboard.get():
-            raise RuntimeError(f"computing the value of {name!r} asks the cache for that very value")
+            if waits and aboard:
+                if _needs(flight, aboard):
+                    raise RuntimeError(f"computing the value of {name!r} takes that very value")
+                for own in aboard:
+                    own.needs.append(flight)
         return flight, False
+
+    def leave(self, flight: Flight) -> None:
+        """Stop waiting for a flight."""
+        aboard = _aboard.get()
+        if aboard:
+            with self._lock:
+                for own in aboard:
+                    own.needs.remove(flight)
 
     def land(self, name: str, flight: Flight, answer: bytes | None = None, error: Exception | None = None) -> None:
         """End a flight, and wake all who wait for it."""
@@ -109,6 +123,11 @@ class Aboard:
 
     def __exit__(self, *_: object) -> None:
         _aboard.reset(self._token)
+
+
+def _needs(flight: Flight, others: tuple[Flight, ...]) -> bool:
+    """Whether a flight is one of some others, or waits for one, however indirectly."""
+    return flight in others or any(_needs(needed, others) for needed in flight.needs)
 
 
 _aboard: Final[ContextVar[tuple[Flight, ...]]] = ContextVar("reinhardt_backends.cache.aboard", default=())

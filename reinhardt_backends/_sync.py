@@ -1,22 +1,26 @@
-# Generated from _backend.py, _memory.py, _throttle.py, _lock.py. Do not edit: change those, and run
-#     python -m reinhardt_backends._syncgen
+# Generated from _backend.py, _memory.py, _throttle.py, _cache.py, _session.py, _lock.py. Do not edit.
+# Change those, and run python -m reinhardt_backends._syncgen
 """The blocking faces: what is asynchronous elsewhere, for code that does not await."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, cast, overload
 
-from ._backend import Backend, D, T, typed_as
+from ._backend import Backend, D, T
 from ._bridge import Driven, Face, choose
+from ._cache import Cache, Factory, OnCacheError, Value
+from ._cached import SyncCachedDecorator
 from ._limiters import Algorithm
 from ._lock import Lock
 from ._memory import MemoryBackend
 from ._portal import Runtime
 from ._quota import ThrottleResult
 from ._rates import Rate
+from ._session import SessionStore
+from ._session_types import Data, Session, SessionInfo
 from ._throttle import OnError, Throttle
-from ._types import TTL, JSONValue, KeepTTL
+from ._types import MISSING, TTL, JSONValue, KeepTTL
 from ._waiting import IN_THREAD
 
 if TYPE_CHECKING:
@@ -392,7 +396,6 @@ class _SyncMemory(SyncBackend):
     def set(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> None:
         return self._memory._set(key, value, ttl)
 
-    @typed_as(Backend.get)
     def get(self, key: str, type: Any = Any, *, default: Any = None, renew: TTL | None = None) -> Any:
         return self._memory._get(key, type, default, renew)
 
@@ -414,7 +417,6 @@ class _SyncMemory(SyncBackend):
     def replace(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> bool:
         return self._memory._replace(key, value, ttl)
 
-    @typed_as(Backend.pop)
     def pop(self, key: str, type: Any = Any, *, default: Any = None) -> Any:
         return self._memory._pop(key, type, default)
 
@@ -424,7 +426,6 @@ class _SyncMemory(SyncBackend):
     def touch(self, key: str, ttl: TTL | None) -> bool:
         return self._memory._touch(key, ttl)
 
-    @typed_as(Backend.get_many)
     def get_many(self, keys: Iterable[str], type: Any = Any) -> dict[str, Any]:
         return self._memory._get_many(keys, type)
 
@@ -478,7 +479,8 @@ class SyncThrottle(Face[Throttle]):
         algorithm: How the hits are counted.
         prefix: What the keys in the backend begin with.
         on_error: What happens while the store is away, or refuses to serve: ``"raise"`` the error, ``"allow"`` every
-            hit, ``"deny"`` every hit, or ``"local"``: count in the memory of this process instead.
+            hit, ``"deny"`` every hit, or ``"local"``: count in the memory of this process instead. Each call tries the
+            store first, so let the backend have a short ``timeout``.
 
     Raises:
         TypeError: ``backend`` is not a ``Backend``, or a rate or the prefix is not what it must be.
@@ -579,6 +581,273 @@ class SyncThrottle(Face[Throttle]):
             BackendError: The store is away or refuses to serve, and ``on_error`` is ``"raise"``.
         """
         return self._runner.call(lambda: self._target.wait(key, cost, timeout))
+
+
+class SyncCache(Face[Cache]):
+    """Keeps what is slow to compute: in memory for a process, on Redis for all of them.
+
+    A value is computed once for all who ask at the same time, in one process and, by a lease, among processes. It comes
+    back as a hit would give it, always: validated as its type, and a copy of one's own.
+
+    It needs the six verbs that every backend has; leases need ``add``, ``compare_and_set`` and ``compare_and_delete``,
+    too.
+
+    Args:
+        backend: Where the values are kept.
+        ttl: Seconds for which a value is kept, where no other ttl is given.
+        prefix: What all keys in the backend begin with, followed by a colon.
+        on_error: What happens while the store is away, or refuses: ``"miss"`` computes the value and keeps none, each
+            caller in each process for itself but for those who ask at once; ``"raise"`` raises the store's error.
+        lease: Seconds within which a value should be computed; a process that died while it did holds up the others
+            for so long. ``None`` for no leases. ``"auto"`` for 30 seconds where the backend has the verbs, and no
+            leases elsewhere.
+
+    Raises:
+        TypeError, ValueError: An argument is not what it must be.
+        UnsupportedOperationError: A lease was asked for, and the backend does not provide a verb that it needs.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        backend: Backend | SyncBackend,
+        *,
+        ttl: TTL,
+        prefix: str = "cache",
+        on_error: OnCacheError = "miss",
+        lease: TTL | Literal["auto"] | None = "auto",
+    ) -> None:
+        face = backend if isinstance(backend, SyncBackend) else SyncBackend(backend)
+        target = Cache(face._target, ttl=ttl, prefix=prefix, on_error=on_error, lease=lease)
+        super().__init__(target, target._block(face))
+
+    @overload
+    def get_or_set(
+        self,
+        key: str,
+        factory: Factory[Any],
+        *,
+        ttl: TTL | None = ...,
+        stale: TTL | None = ...,
+        tags: Iterable[str] = ...,
+    ) -> Any: ...
+    @overload
+    def get_or_set(
+        self,
+        key: str,
+        factory: Factory[Any],
+        type: type[Value],
+        *,
+        ttl: TTL | None = ...,
+        stale: TTL | None = ...,
+        tags: Iterable[str] = ...,
+    ) -> Value: ...
+    @overload
+    def get_or_set(
+        self,
+        key: str,
+        factory: Factory[Any],
+        type: TypeAdapter[Value],
+        *,
+        ttl: TTL | None = ...,
+        stale: TTL | None = ...,
+        tags: Iterable[str] = ...,
+    ) -> Value: ...
+    @overload
+    def get_or_set(
+        self,
+        key: str,
+        factory: Factory[Any],
+        type: TypeForm[Value],
+        *,
+        ttl: TTL | None = ...,
+        stale: TTL | None = ...,
+        tags: Iterable[str] = ...,
+    ) -> Value: ...
+    def get_or_set(
+        self,
+        key: str,
+        factory: Factory[Any],
+        type: Any = Any,
+        *,
+        ttl: TTL | None = None,
+        stale: TTL | None = None,
+        tags: Iterable[str] = (),
+    ) -> Any:
+        """Return the value of ``key``; compute and keep it if there is none.
+
+        Whatever the factory returns is kept, ``None`` included. What it raises is not kept; everybody who waits for the
+        value gets it. A stored value that is not valid as ``type`` counts as none.
+
+        Args:
+            key: The key.
+            factory: Computes the value; called without arguments.
+            type: As for ``Backend.get``.
+            ttl: Seconds for which the value is kept; the ttl of the cache by default.
+            stale: Seconds after that in which it is still served while one caller computes it anew.
+            tags: Names by which it can be invalidated together with others.
+
+        Raises:
+            SerializationError: The value cannot be stored, or could not be read back as ``type``.
+            RuntimeError: The factory asks for the very key that it computes.
+        """
+        return self._runner.call(lambda: self._target.get_or_set(key, factory, type, ttl=ttl, stale=stale, tags=tags))
+
+    def cached(
+        self,
+        *,
+        key: str,
+        ttl: TTL | None = None,
+        type: Any = MISSING,
+        stale: TTL | None = None,
+        tags: Iterable[str] = (),
+    ) -> SyncCachedDecorator:
+        """Decorate a function so that its results are kept, as by ``get_or_set``.
+
+        The decorated function has a method ``invalidate``, which takes the arguments of a call and removes what is kept
+        for it.
+
+        Args:
+            key: A template of the key, with the function's parameters in braces, as in ``"user:{user_id}"``. Calls for
+                which all of these have the same text share a value.
+            ttl: Seconds for which a result is kept; the ttl of the cache by default.
+            type: What the results are validated as; the function's return annotation by default, and without one
+                plain JSON data.
+            stale: Seconds after that in which a result is still served while one caller computes it anew.
+            tags: Templates like ``key``: names by which results can be invalidated together.
+
+        Raises:
+            TypeError: What is decorated is not an ``async def`` (for ``SyncCache``: not a plain function), or its
+                return annotation cannot be resolved or validated.
+            ValueError: A template cannot be read, or names something that is no parameter.
+        """
+        return cast("SyncCachedDecorator", self._target.cached(key=key, ttl=ttl, type=type, stale=stale, tags=tags))
+
+    def invalidate(self, key: str) -> None:
+        """Remove what is kept under ``key``. Whoever asks from now on gets what was computed from now on.
+
+        That holds for computations under way in this process, and with leases in any. An error of the store is raised
+        whatever ``on_error`` says, since the old value may still be there.
+        """
+        return self._runner.call(lambda: self._target.invalidate(key))
+
+    def invalidate_tag(self, tag: str) -> None:
+        """Remove everything that is kept with ``tag``. Costs one call of the backend, however much that is.
+
+        Whoever asks from now on gets what was computed from now on, whatever is computed at the moment. An error of the
+        store is raised whatever ``on_error`` says, since the old values may still be there.
+        """
+        return self._runner.call(lambda: self._target.invalidate_tag(tag))
+
+
+class SyncSessionStore(Face[SessionStore[Data]], Generic[Data]):
+    """Sessions with a sliding expiry, kept in a backend and found by an id that only the client has.
+
+    Every method may raise the errors that the verbs of a backend raise.
+
+    Args:
+        backend: Where they are kept. It must provide ``add`` and ``compare_and_set`` beside the six verbs.
+        type: What their data is: a pydantic model, ``dict[str, Any]``, or anything else that pydantic can validate.
+        ttl: Seconds without a ``load`` or ``save`` after which a session ends.
+        absolute_ttl: Seconds after which it ends in any case; ``None`` for never.
+        prefix: What all its keys in the backend begin with, followed by a colon.
+
+    Raises:
+        TypeError, ValueError: An argument is not what it must be.
+        UnsupportedOperationError: The backend does not provide a verb that is needed.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        backend: Backend | SyncBackend,
+        type: type[Data] | TypeAdapter[Data] | TypeForm[Data],
+        *,
+        ttl: TTL,
+        absolute_ttl: TTL | None = None,
+        prefix: str = "session",
+    ) -> None:
+        face = backend if isinstance(backend, SyncBackend) else SyncBackend(backend)
+        target = SessionStore(face._target, type, ttl=ttl, absolute_ttl=absolute_ttl, prefix=prefix)
+        super().__init__(target, face._runner)
+
+    def create(self, data: Data, user: str | None = None) -> Session[Data]:
+        """Begin a session.
+
+        A call that fails midway leaves no session that anybody could load.
+
+        Args:
+            data: Its data.
+            user: Whose it is; ``None`` for a visitor.
+
+        Raises:
+            SerializationError: The data cannot be stored, or could not be read back as the type of the store.
+        """
+        return self._runner.call(lambda: self._target.create(data, user))
+
+    def load(self, id: str) -> Session[Data] | None:
+        """Return the session of an id and renew its expiry.
+
+        Args:
+            id: What a client sent. Text of any kind and length is fine; what is no id costs no call of the backend.
+
+        Returns:
+            ``None`` if the store has issued no such id, or the session has ended or was rotated, or its data is not
+            valid as the type of the store any more. Nothing is renewed or created then.
+        """
+        hidden = [id]
+        del id
+        return self._runner.call(lambda: self._target.load(hidden.pop()))
+
+    def save(self, session: Session[Data]) -> None:
+        """Store the data and the user of a session and renew its expiry. Atomic.
+
+        Raises:
+            SessionConflictError: It was changed elsewhere since it was loaded, or has ended. Nothing was changed.
+            SerializationError: The data cannot be stored, or could not be read back as the type of the store.
+        """
+        return self._runner.call(lambda: self._target.save(session))
+
+    def rotate(self, session: Session[Data]) -> Session[Data]:
+        """Give a session a new id, and store its data and user as ``save`` does. Atomic: the old id is dead at once.
+
+        Call it whenever a session gains rights, such as on login, so that nobody who knew the id before gains them.
+
+        Returns:
+            The session that was given; it has the new id.
+
+        Raises:
+            SessionConflictError: It was changed elsewhere since it was loaded, or has ended. Nothing was changed.
+            SerializationError: The data cannot be stored, or could not be read back as the type of the store.
+        """
+        return self._runner.call(lambda: self._target.rotate(session))
+
+    def revoke(self, id: str | Session[Data] | SessionInfo[Data]) -> bool:
+        """End a session. It cannot come back: whoever still has it cannot save it.
+
+        Args:
+            id: Its id, or the session, or what ``sessions_of`` told of it. An id that was rotated ends nothing.
+
+        Returns:
+            Whether there was one to end.
+        """
+        hidden = [id]
+        del id
+        return self._runner.call(lambda: self._target.revoke(hidden.pop()))
+
+    def revoke_user(self, user: str) -> int:
+        """End every session of a user at once. Atomic: after the first step none of them can be loaded or saved.
+
+        Returns:
+            How many there were.
+        """
+        return self._runner.call(lambda: self._target.revoke_user(user))
+
+    def sessions_of(self, user: str) -> list[SessionInfo[Data]]:
+        """Return what there is to tell of the sessions of a user, the oldest first. Nothing is renewed."""
+        return self._runner.call(lambda: self._target.sessions_of(user))
 
 
 class SyncLock(Face[Lock]):

@@ -38,6 +38,8 @@ class Face:
             face is built from the constructor of the class, in which a parameter is a ``Backend``.
         plain: The file and the name of a subclass whose verbs do nothing but call a plain function, if there is one.
         plain_head: The class statement of the face that calls these, and the attribute that holds the backend.
+        runner: What prepares ``target`` for the calling thread, and returns the runner, given ``face``, the face of the
+            backend. Without it, ``target`` waits in the calling thread if that is where it is driven.
     """
 
     room: str
@@ -45,6 +47,7 @@ class Face:
     head: str | None = None
     plain: tuple[str, str] | None = None
     plain_head: tuple[str, str] | None = None
+    runner: str | None = None
 
 
 SYNC_BACKEND: Final = '''\
@@ -113,6 +116,8 @@ class _SyncMemory(SyncBackend):
 FACES: Final = (
     Face("_backend.py", "Backend", SYNC_BACKEND, ("_memory.py", "MemoryBackend"), (SYNC_MEMORY, "_memory")),
     Face("_throttle.py", "Throttle"),
+    Face("_cache.py", "Cache", runner="target._block(face)"),
+    Face("_session.py", "SessionStore", runner="face._runner"),
     Face("_lock.py", "Lock"),
 )
 
@@ -123,6 +128,8 @@ BLOCKING: Final = {
     "AsyncIterator": "Iterator",
     "AsyncIterable": "Iterable",
     "AbstractAsyncContextManager": "AbstractContextManager",
+    "AsyncFactory": "Factory",
+    "CachedDecorator": "SyncCachedDecorator",
 }
 """Types that are others on a face, from the same modules."""
 
@@ -132,10 +139,15 @@ RUNNERS: Final = {"AsyncIterator": "iterate", "AbstractAsyncContextManager": "ho
 WHEN_GIVEN: Final = frozenset({"renew"})
 """Arguments that are passed on only where they are given: a backend that knows nothing of them need not take them."""
 
+SECRET: Final = frozenset({"id"})
+"""Arguments that no frame may keep while a call runs: a traceback may show the variables of its frames."""
+
 PROVIDED: Final = {
     "Driven": "._bridge",
     "Face": "._bridge",
     "IN_THREAD": "._waiting",
+    "SyncCachedDecorator": "._cached",
+    "cast": "typing",
     "choose": "._bridge",
     "Runtime": "._portal",
 }
@@ -307,6 +319,10 @@ def statement(face: Face, method: Method) -> str:
         if face.head:
             return f"return {returned}(self._backend.{name}({arguments}), runtime=self._runner.runtime)"
         return f"return {returned}._over({_run(method, arguments)}, self._runner)"
+    secret = [item.arg for item in method.node.args.args if item.arg in SECRET]
+    if secret:
+        hidden = ", ".join("hidden.pop()" if name in secret else name for name in arguments.split(", "))
+        return f"hidden = [{secret[0]}]\n        del {secret[0]}\n        return {_run(method, hidden)}"
     optional = [item.arg for item in method.node.args.kwonlyargs if item.arg in WHEN_GIVEN]
     if not optional:
         return f"return {_run(method, arguments)}"
@@ -322,7 +338,8 @@ def _run(method: Method, arguments: str) -> str:
     runner = "call" if method.is_async else RUNNERS.get(method.returns)
     call = f"self._target.{method.name}({arguments})"
     if runner is None:
-        return call
+        # What it returns was made for the calling thread, and the asynchronous source cannot say so.
+        return f'cast("{BLOCKING[method.returns]}", {call})' if method.returns in BLOCKING else call
     return f"self._runner.{runner}({f'lambda: {call}' if arguments else call.removesuffix('()')})"
 
 
@@ -341,14 +358,17 @@ def constructor(face: Face, source: Source, node: ast.ClassDef) -> str:
     documentation = ast.get_docstring(node, clean=False)
     doc = f"    {source.cut(*source.span(node.body[0]))}\n\n" if documentation else ""
     passed = method.arguments().replace(backend, "face._target", 1)
+    # What is driven in the calling thread waits there, too.
+    waiting = "        if isinstance(face._runner, Driven):\n            target._waiting = IN_THREAD\n"
+    generic = next((ast.unparse(base) for base in node.bases if ast.unparse(base).startswith("Generic[")), "")
+    target = face.name + generic.removeprefix("Generic")
     return (
-        f"class Sync{face.name}(Face[{face.name}]):\n{doc}    __slots__ = ()\n\n"
+        f"class Sync{face.name}(Face[{target}]{generic and f', {generic}'}):\n{doc}    __slots__ = ()\n\n"
         f"{method.signature()}\n{method.docstring()}"
         f"        face = {backend} if isinstance({backend}, SyncBackend) else SyncBackend({backend})\n"
         f"        target = {face.name}({passed})\n"
-        # What is driven in the calling thread waits there, too.
-        "        if isinstance(face._runner, Driven):\n            target._waiting = IN_THREAD\n"
-        "        super().__init__(target, face._runner)\n"
+        f"{'' if face.runner else waiting}"
+        f"        super().__init__(target, {face.runner or 'face._runner'})\n"
     )
 
 
@@ -428,8 +448,8 @@ def generate(directory: Path = HERE, faces: tuple[Face, ...] = FACES) -> str:
     body = "\n\n".join(classes)
     rooms = ", ".join(dict.fromkeys(room for face in faces for room in [face.room, *(face.plain or ())[:1]]))
     return (
-        f"# Generated from {rooms}. Do not edit: change those, and run\n"
-        "#     python -m reinhardt_backends._syncgen\n"
+        f"# Generated from {rooms}. Do not edit.\n"
+        "# Change those, and run python -m reinhardt_backends._syncgen\n"
         '"""The blocking faces: what is asynchronous elsewhere, for code that does not await."""\n\n'
         f"from __future__ import annotations\n\n{write_imports(body, known)}\n\n{body}"
     )

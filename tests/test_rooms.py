@@ -16,9 +16,9 @@ ROOMS = (
     "_errors", "_types", "_adapters", "_readable", "_codec", "_steps", "_backend", "_needs",
     "_expiry", "_bounded", "_entries", "_memory",
     "_io.", "_waiting", "_redis.",
-    "_portal", "_bridge", "_syncgen",
-    "_rates", "_quota", "_throttle_steps", "_limiters", "_throttle", "_single_flight", "_cache_keys",
-    "_cache_entries", "_cache", "_session", "_lock",
+    "_portal", "_bridge", "_blocked", "_syncgen",
+    "_rates", "_quota", "_windows", "_throttle_steps", "_limiters", "_throttle", "_single_flight", "_cache_keys",
+    "_cache_entries", "_cache_store", "_cache_engine", "_cached", "_cache", "_session_types", "_session", "_lock",
     "_sync", "asgi", "testing.", "__main__", "__init__",
 )  # fmt: skip
 STDLIB_ONLY = {"_errors", "_syncgen"}

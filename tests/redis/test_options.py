@@ -56,9 +56,9 @@ def test_addresses(url: str, host: str, port: int, db: int, location: str) -> No
 
 
 def test_unix_urls() -> None:
-    options = Options.from_url("unix://user:secret@/tmp/my%20server.sock?db=4")
-    assert (options.path, options.db, options.username) == ("/tmp/my server.sock", 4, "user")
-    assert options.location == "/tmp/my server.sock"
+    options = Options.from_url("unix://user:secret@/run/my%20server.sock?db=4")
+    assert (options.path, options.db, options.username) == ("/run/my server.sock", 4, "user")
+    assert options.location == "/run/my server.sock"
 
 
 def test_the_url_wins_over_keywords_and_keywords_over_defaults() -> None:
@@ -223,8 +223,8 @@ def test_a_client_over_tls_or_a_unix_socket_is_taken_over(module: Any) -> None:
     options = Options.from_client(module.Redis(host="h", ssl=True, ssl_cert_reqs="none"))
     assert options.ssl_context is not None
     assert options.ssl_context.verify_mode is ssl.CERT_NONE
-    options = Options.from_client(module.Redis(unix_socket_path="/tmp/s"))
-    assert options.path == "/tmp/s"
+    options = Options.from_client(module.Redis(unix_socket_path="/run/s"))
+    assert options.path == "/run/s"
     options = Options.from_client(module.Redis.from_url("redis://h:1/2"))
     assert (options.host, options.port, options.db) == ("h", 1, 2)
 

@@ -1,0 +1,165 @@
+"""The web example: over real HTTP on both runtimes and both stores, and in a browser."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import struct
+import subprocess
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from .asgi.conftest import redis_server  # noqa: F401
+from .asgi.serving import ROOT, serving
+from .redis.servers import Server
+
+EXAMPLE = str(ROOT / "examples" / "web_app.py")
+RUNTIMES = {"asyncio": [], "trio": ["--trio"]}
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.fixture(params=[(runtime, store) for runtime in RUNTIMES for store in ("memory", "redis")], ids=" on ".join)
+def client(request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
+    runtime, store = request.param
+    url = "memory://"
+    if store == "redis":
+        server: Server = request.getfixturevalue("redis_server")
+        server.command("FLUSHALL")
+        url = server.url
+    with (
+        serving(EXAMPLE, "--url", url, *RUNTIMES[runtime], "--port") as address,
+        httpx.Client(base_url=address) as client,
+    ):
+        assert client.get("/state").json()["runtime"] == runtime
+        assert client.get("/state").json()["store"] == store
+        yield client
+
+
+def test_everything_that_the_page_can_do(client: httpx.Client) -> None:
+    page = client.get("/")
+    assert "One store, three jobs" in page.text
+    assert client.cookies.get("session") is None
+    assert client.get("/state").json()["keys"] == []
+
+    # Session: a counter, a login that keeps it under a new id, and a logout that ends it.
+    assert [client.post("/count").json()["count"] for _ in range(3)] == [1, 2, 3]
+    visitor = client.cookies["session"]
+    assert client.post("/login", json={"name": "ada"}).status_code == 204
+    assert client.cookies["session"] != visitor
+    state = client.get("/state").json()
+    assert (state["user"], state["count"], state["devices"]) == ("ada", 3, 1)
+    with httpx.Client(base_url=client.base_url) as phone:
+        phone.post("/login", json={"name": "ada"})
+        assert client.get("/state").json()["devices"] == 2
+        phone.post("/logout?everywhere")
+    assert client.get("/state").json()["user"] is None
+    client.post("/login", json={"name": "bob"})
+    client.post("/logout")
+    assert client.cookies.get("session") is None
+
+    # Cache: computed once, then found, until it is forgotten.
+    asked = [client.get("/forecast/Oslo").json() for _ in range(3)]
+    assert [answer["cached"] for answer in asked] == [False, True, True]
+    assert asked[0]["milliseconds"] >= 1200 > asked[1]["milliseconds"]
+    assert (asked[2]["degrees"], asked[2]["sky"]) == (-3, "snow")
+    client.delete("/forecast/Oslo")
+    assert client.get("/forecast/Oslo").json()["cached"] is False
+
+    # Throttle: five in ten seconds, and no header of a client's own makes it somebody else.
+    presses = [client.post("/press", headers={"X-Forwarded-For": f"6.6.6.{n}"}) for n in range(7)]
+    assert [answer.status_code for answer in presses] == [204] * 5 + [429] * 2
+    assert presses[0].headers["ratelimit"] == '"5/10s";r=4;t=10'
+    assert 1 <= int(presses[-1].headers["retry-after"]) <= 10
+
+    kinds = {entry["key"].partition(":")[0] for entry in client.get("/state").json()["keys"]}
+    assert kinds >= {"cache", "throttle"}
+
+
+def test_what_makes_no_sense_is_refused_in_plain_words(client: httpx.Client) -> None:
+    for body in (
+        b"",
+        b"\xff",
+        b"[]",
+        b'{"name": ""}',
+        b'{"name": "<b>"}',
+        b'{"name": 5}',
+        b'{"name": "' + b"a" * 10**6 + b'"}',
+    ):
+        answer = client.post("/login", content=body)
+        assert (answer.status_code, list(answer.json())) == (400, ["error"])
+    assert client.get("/forecast/Atlantis").status_code == 404
+    for cookie in ("session=garbage", "session=" + "A" * 64, "session=\xff", "session=" + "A" * 10_000):
+        answer = httpx.get(f"{client.base_url}/state", headers={"Cookie": cookie.encode("latin-1")})
+        assert (answer.status_code, answer.json()["user"]) == (200, None)
+
+
+def test_the_page_needs_nothing_from_elsewhere() -> None:
+    page = Path(EXAMPLE).with_suffix(".html").read_text(encoding="utf-8")
+    assert re.findall(r"https?://", page) == []
+    assert 'name="viewport"' in page
+
+
+def test_a_wrong_url_is_said_in_one_line() -> None:
+    with pytest.raises(RuntimeError, match="ValueError: a backend's url begins with one of memory://"):
+        serving(EXAMPLE, "--url", "carrier-pigeon://loft", "--port").__enter__()
+
+
+@pytest.mark.skipif(BROWSER is None, reason="Chromium is not installed")
+@pytest.mark.parametrize("size", ["1100,900", "500,1700"], ids=["desk", "phone"])
+def test_a_browser_shows_it(tmp_path: Path, size: str) -> None:
+    """Opened with ?play, the page does everything once by itself."""
+    picture = tmp_path / "page.png"
+    with serving(EXAMPLE, "--port") as address:
+        document = _browse(f"{address}/?play", tmp_path / "profile", picture, size)
+    assert 'data-played="once"' in document
+    assert _text(document, "place") == "memory · asyncio"
+    assert _text(document, "count") == "3"
+    assert _text(document, "who") == "ada, logged in here"
+    assert _text(document, "degrees") == "\N{MINUS SIGN}3°"
+    assert _text(document, "error") == ""
+    calls = re.findall(r"<span[^>]*>(cached|computed)</span>", document)
+    assert calls == ["cached", "cached", "computed"]
+    assert re.search(r'RateLimit: "5/10s";r=0;t=\d+ +Retry-After: \d+', document)
+    assert set(re.findall(r"<b[^>]*>(\w+)</b>", document)) >= {"cache", "session"}
+    assert _varied_rows(picture.read_bytes()) > 100
+
+
+def _browse(address: str, profile: Path, picture: Path, size: str) -> str:
+    assert BROWSER is not None
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+    flags += ["--disable-background-networking", "--disable-component-update", f"--user-data-dir={profile}"]
+    flags += [f"--window-size={size}", "--hide-scrollbars", "--virtual-time-budget=12000", f"--screenshot={picture}"]
+    done = subprocess.run(
+        [BROWSER, *flags, "--dump-dom", address],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        encoding="utf-8",
+        timeout=120,
+        check=True,
+    )
+    return done.stdout
+
+
+def _text(document: str, id: str) -> str:
+    found = re.search(rf'id="{id}"[^>]*>([^<]*)<', document)
+    assert found is not None
+    return found[1]
+
+
+def _varied_rows(png: bytes) -> int:
+    """How many rows of pixels there are that are unlike each other; of a blank picture a handful."""
+    width, height = struct.unpack(">II", png[16:24])
+    data, at = b"", 8
+    while at < len(png):
+        (length,) = struct.unpack(">I", png[at : at + 4])
+        if png[at + 4 : at + 8] == b"IDAT":
+            data += png[at + 8 : at + 8 + length]
+        at += length + 12
+    raw = zlib.decompress(data)
+    size = len(raw) // height
+    assert size > width
+    return len({raw[start : start + size] for start in range(0, len(raw), size)})
