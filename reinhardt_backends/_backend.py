@@ -5,7 +5,8 @@ them; ``ping``, ``aclose`` and ``async with`` do no harm; the other verbs raise 
 subclass provides them, since six verbs cannot make them atomic. Nothing here keeps state on the instance, so a subclass
 need not call ``super().__init__()``.
 
-The documentation of the verbs is here and nowhere else: backends inherit it, and the blocking face is generated from it.
+The documentation of the verbs is here and nowhere else: backends inherit it, and the blocking face is generated from
+it.
 """
 
 from __future__ import annotations

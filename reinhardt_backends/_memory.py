@@ -1,7 +1,7 @@
 """``MemoryBackend``: a store in the process.
 
-The entries and the steps on them are in ``_entries.py``; here are the verbs. ``get``, ``set`` and ``increment`` take the
-common case themselves, one look-up and one store, and leave the rest to the steps.
+The entries and the steps on them are in ``_entries.py``; here are the verbs. ``get``, ``set`` and ``increment`` take
+the common case themselves, one look-up and one store, and leave the rest to the steps.
 
 Each verb is a plain function under a thin ``async def``. The blocking face calls the plain function.
 """
@@ -181,7 +181,8 @@ class MemoryBackend(Entries, Backend):
     async def _clear_prefix(self, prefix: str) -> None:
         return self._remove_prefix(prefix)
 
-    def _set(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> None:
+    # The kinds of ttl are told apart right here, since a call for each would cost as much as the rest.
+    def _set(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> None:  # noqa: C901
         if value.__class__ is not str or not value.isascii():
             value = pack(value)
         seconds: float

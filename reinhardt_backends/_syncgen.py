@@ -1,4 +1,4 @@
-"""The generator of ``_sync.py``, the blocking faces: ``python -m reinhardt_backends._syncgen [--check]``.
+"""The generator of the blocking faces, ``_sync*.py``: ``python -m reinhardt_backends._syncgen [--check]``.
 
 Signatures, overloads, decorators and docstrings are cut out of the asynchronous source as they stand, at the positions
 that ``ast`` gives, so that type checkers and editors see the real thing. What changes is little: ``async`` goes, names
@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 HERE: Final = Path(__file__).resolve().parent
-OUTPUT: Final = "_sync.py"
 WIDTH: Final = 120
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
@@ -115,11 +114,16 @@ class _SyncMemory(SyncBackend):
 
 FACES: Final = (
     Face("_backend.py", "Backend", SYNC_BACKEND, ("_memory.py", "MemoryBackend"), (SYNC_MEMORY, "_memory")),
-    Face("_throttle.py", "Throttle"),
-    Face("_cache.py", "Cache", runner="target._block(face)"),
-    Face("_session.py", "SessionStore", runner="face._runner"),
+)
+COMPONENTS: Final = (
+    Face("_throttle/__init__.py", "Throttle"),
+    Face("_cache/__init__.py", "Cache", runner="target._block(face)"),
+    Face("_session/__init__.py", "SessionStore", runner="face._runner"),
     Face("_lock.py", "Lock"),
 )
+
+OUTPUTS: Final = {"_sync.py": FACES, "_sync_components.py": COMPONENTS}
+"""What is written into which file. The components are apart, so that who does not use them need not load them."""
 
 RENAMED: Final = {"aclose": "close", "__aenter__": "__enter__", "__aexit__": "__exit__"}
 """Methods that are called otherwise on a face."""
@@ -146,7 +150,8 @@ PROVIDED: Final = {
     "Driven": "._bridge",
     "Face": "._bridge",
     "IN_THREAD": "._waiting",
-    "SyncCachedDecorator": "._cached",
+    "SyncCachedDecorator": "._cache._cached",
+    "SyncBackend": "._sync",
     "cast": "typing",
     "choose": "._bridge",
     "Runtime": "._portal",
@@ -161,10 +166,12 @@ class GeneratorError(Exception):
 class Source:
     """One file of the asynchronous source."""
 
-    def __init__(self, path: Path) -> None:
-        self.module = "." + path.stem
-        self._name = path.name
-        self._bytes = path.read_bytes()
+    def __init__(self, directory: Path, room: str) -> None:
+        parts = room.removesuffix(".py").split("/")
+        self._package = parts[:-1]
+        self.module = "." + ".".join(parts if parts[-1] != "__init__" else self._package)
+        self._name = room
+        self._bytes = (directory / room).read_bytes()
         self.tree = ast.parse(self._bytes)
         self._starts = [0]
         for line in self._bytes.splitlines(keepends=True):
@@ -199,7 +206,10 @@ class Source:
         found: dict[str, tuple[str, bool]] = {}
         for node, checking in _statements(self.tree.body):
             if isinstance(node, ast.ImportFrom):
-                module = "." * node.level + (node.module or "")
+                module = node.module or ""
+                if node.level:
+                    above = self._package[: len(self._package) + 1 - node.level]
+                    module = "." + ".".join([*above, *filter(None, [module])])
                 found |= {alias.asname or alias.name: (module, checking) for alias in node.names}
             elif isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
                 found[node.name] = (self.module, checking)
@@ -388,7 +398,7 @@ def write_plain(face: Face, directory: Path, verbs: set[str], faces: dict[str, s
         return ""
     room, name = face.plain
     head, attribute = face.plain_head
-    source = Source(directory / room)
+    source = Source(directory, room)
     parts = [head]
     for method in public(source, source.find(name), faces):
         call = method.plain_call()
@@ -433,9 +443,9 @@ def _rank(name: str) -> int:
 
 
 def generate(directory: Path = HERE, faces: tuple[Face, ...] = FACES) -> str:
-    """Return the text of ``_sync.py`` for the source in ``directory``."""
+    """Return the text of a file of faces for the source in ``directory``."""
     renames = {face.name: f"Sync{face.name}" for face in faces}
-    sources = [Source(directory / face.room) for face in faces]
+    sources = [Source(directory, face.room) for face in faces]
     known = {name: (module, False) for name, module in PROVIDED.items()}
     classes: list[str] = []
     for face, source in zip(faces, sources, strict=True):
@@ -444,7 +454,7 @@ def generate(directory: Path = HERE, faces: tuple[Face, ...] = FACES) -> str:
         plain = write_plain(face, directory, {method.name for method in public(source, node, renames)}, renames)
         classes += [plain] if plain else []
         for room in [face.room, *(face.plain or ())[:1]]:
-            known = {**Source(directory / room).imports(), **known}
+            known = {**Source(directory, room).imports(), **known}
     body = "\n\n".join(classes)
     rooms = ", ".join(dict.fromkeys(room for face in faces for room in [face.room, *(face.plain or ())[:1]]))
     return (
@@ -456,24 +466,30 @@ def generate(directory: Path = HERE, faces: tuple[Face, ...] = FACES) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the file, or with ``--check`` compare it, and return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m reinhardt_backends._syncgen", description="Generate _sync.py.")
-    parser.add_argument("--check", action="store_true", help="change nothing; fail if the file is not up to date")
+    """Write the files, or with ``--check`` compare them, and return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m reinhardt_backends._syncgen", description=f"Generate {' and '.join(OUTPUTS)}."
+    )
+    parser.add_argument("--check", action="store_true", help="change nothing; fail if a file is not up to date")
     check: bool = parser.parse_args(arguments).check
-    path = HERE / OUTPUT
-    new = generate()
+    stale = [name for name, faces in OUTPUTS.items() if not _settle(name, generate(HERE, faces), check=check)]
+    for name in stale:
+        sys.stderr.write(f"{name} is not what the source makes: run python -m reinhardt_backends._syncgen\n")
+    return int(bool(stale))
+
+
+def _settle(name: str, new: str, *, check: bool) -> bool:
+    """Write one file, or only look whether it is up to date; show the difference if it is not."""
+    path = HERE / name
     if not check:
         path.write_text(new, encoding="utf-8", newline="\n")
-        return 0
+        return True
     old = path.read_bytes().decode() if path.exists() else ""
-    if old == new:
-        return 0
     lines = difflib.unified_diff(
-        old.splitlines(keepends=True), new.splitlines(keepends=True), OUTPUT, f"{OUTPUT}, generated anew"
+        old.splitlines(keepends=True), new.splitlines(keepends=True), name, f"{name}, generated anew"
     )
     sys.stdout.writelines(lines)
-    sys.stderr.write(f"{OUTPUT} is not what the source makes: run python -m reinhardt_backends._syncgen\n")
-    return 1
+    return old == new
 
 
 if __name__ == "__main__":

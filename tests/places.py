@@ -21,7 +21,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-import reinhardt_backends._sync as faces
+import reinhardt_backends._sync_components as faces
 from reinhardt_backends import Backend, MemoryBackend, RedisBackend
 from reinhardt_backends._bridge import drive
 from reinhardt_backends.testing import FakeClock

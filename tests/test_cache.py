@@ -19,17 +19,17 @@ from reinhardt_backends import (
     Backend,
     BackendConnectionError,
     BackendTimeoutError,
+    Cache,
     CapacityError,
     MemoryBackend,
     OutcomeUnknownError,
     ResponseError,
     SerializationError,
     SyncBackend,
+    SyncCache,
     UnsupportedOperationError,
 )
-from reinhardt_backends._cache import Cache
-from reinhardt_backends._cache_entries import new_lease
-from reinhardt_backends._sync import SyncCache
+from reinhardt_backends._cache._entries import new_lease
 
 from .caching import ALL, ON_FAKE_TIME, WAIT, Counted, Counter, User, decorated, verbs_of
 from .places import Comparing, Place, SixVerbs, everywhere, redis_server  # noqa: F401

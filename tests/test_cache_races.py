@@ -17,14 +17,14 @@ import pytest
 
 from reinhardt_backends import (
     Backend,
+    Cache,
     MemoryBackend,
     RedisBackend,
     SerializationError,
     SyncBackend,
+    SyncCache,
 )
-from reinhardt_backends._cache import Cache
-from reinhardt_backends._cache_entries import new_lease
-from reinhardt_backends._sync import SyncCache
+from reinhardt_backends._cache._entries import new_lease
 from reinhardt_backends.testing import FakeClock
 
 from .caching import ALL, LEASING, WAIT, Counted, Counter, verbs_of
@@ -621,7 +621,7 @@ def test_a_leader_cancelled_in_one_loop_is_replaced_in_another() -> None:
 PROCESS = """
 import sys, time
 from reinhardt_backends import RedisBackend, SyncBackend
-from reinhardt_backends._sync import SyncCache
+from reinhardt_backends import SyncCache
 
 url, prefix, options = sys.argv[1:]
 backend = SyncBackend(RedisBackend(url, prefix=prefix))
@@ -672,7 +672,7 @@ def test_a_forked_child_leads_its_own_flights() -> None:
 import os, threading, warnings
 warnings.simplefilter("ignore")
 from reinhardt_backends import MemoryBackend
-from reinhardt_backends._sync import SyncCache
+from reinhardt_backends import SyncCache
 cache = SyncCache(MemoryBackend(), ttl=60, lease=None)
 started, gate = threading.Event(), threading.Event()
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from reinhardt_backends import (
+    Cache,
     MemoryBackend,
+    SyncCache,
 )
-from reinhardt_backends._cache import Cache
-from reinhardt_backends._cache_keys import KeyTemplate
-from reinhardt_backends._sync import SyncCache
+from reinhardt_backends._cache._keys import KeyTemplate
 
 from .caching import ALL, ON_FAKE_TIME, User, decorated
 from .places import Comparing, Place, SixVerbs, everywhere, redis_server  # noqa: F401

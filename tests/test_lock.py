@@ -18,11 +18,11 @@ from reinhardt_backends import (
     OutcomeUnknownError,
     RedisBackend,
     SyncBackend,
+    SyncLock,
     UnsupportedOperationError,
 )
 from reinhardt_backends._bridge import drive
 from reinhardt_backends._lock import Lock, LockLostError, _Turn
-from reinhardt_backends._sync import SyncLock
 from reinhardt_backends._waiting import IN_THREAD
 from reinhardt_backends.testing import FakeClock
 
@@ -339,7 +339,7 @@ def test_a_child_of_a_fork_does_not_hold_what_its_parent_holds(redis_server: Ser
     program = """
 import os, sys
 from reinhardt_backends import RedisBackend
-from reinhardt_backends._sync import SyncLock
+from reinhardt_backends import SyncLock
 from reinhardt_backends._waiting import IN_THREAD
 lock = SyncLock(RedisBackend(sys.argv[1]), "forked", ttl=60)
 assert lock.acquire()
@@ -359,7 +359,7 @@ assert lock.release()
 PROGRAM = """
 import sys
 from reinhardt_backends import RedisBackend, SyncBackend
-from reinhardt_backends._sync import SyncLock
+from reinhardt_backends import SyncLock
 from reinhardt_backends._waiting import IN_THREAD
 backend = SyncBackend(RedisBackend(sys.argv[1]))
 lock = SyncLock(backend, "raced", ttl=60)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reinhardt_backends._rates import Rate
+from reinhardt_backends import Rate
 
 
 @pytest.mark.parametrize(

@@ -25,12 +25,13 @@ from reinhardt_backends import (
     OutcomeUnknownError,
     RedisBackend,
     SerializationError,
+    Session,
+    SessionConflictError,
+    SessionStore,
     SyncBackend,
+    SyncSessionStore,
     UnsupportedOperationError,
 )
-from reinhardt_backends._session import SessionStore
-from reinhardt_backends._session_types import Session, SessionConflictError
-from reinhardt_backends._sync import SyncSessionStore
 from reinhardt_backends.testing import FakeClock
 
 from .places import Comparing, Place, SixVerbs, everywhere, redis_server  # noqa: F401
@@ -718,8 +719,8 @@ PROCESS = """
 import sys
 from typing import Any
 from reinhardt_backends import RedisBackend
-from reinhardt_backends._session_types import SessionConflictError
-from reinhardt_backends._sync import SyncSessionStore
+from reinhardt_backends import SessionConflictError
+from reinhardt_backends import SyncSessionStore
 
 url, prefix = sys.argv[1:]
 store = SyncSessionStore(RedisBackend(url, prefix=prefix), dict[str, Any], ttl=60)

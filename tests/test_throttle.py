@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import reinhardt_backends._limiters as limiters
+import reinhardt_backends._throttle._limiters as limiters
 from reinhardt_backends import (
     Backend,
     BackendClosedError,
@@ -20,16 +20,17 @@ from reinhardt_backends import (
     BackendTimeoutError,
     MemoryBackend,
     OutcomeUnknownError,
+    Quota,
+    Rate,
     RedisBackend,
     ResponseError,
     SyncBackend,
+    SyncThrottle,
+    Throttle,
+    ThrottleResult,
     UnsupportedOperationError,
 )
 from reinhardt_backends._bridge import drive
-from reinhardt_backends._quota import Quota, ThrottleResult
-from reinhardt_backends._rates import Rate
-from reinhardt_backends._sync import SyncThrottle
-from reinhardt_backends._throttle import Throttle
 from reinhardt_backends.testing import FakeClock
 
 from .places import Comparing, Place, SixVerbs, everywhere, redis_server  # noqa: F401
@@ -558,7 +559,7 @@ async def test_a_server_that_is_not_there() -> None:
 PROGRAM = """
 import sys
 from reinhardt_backends import RedisBackend
-from reinhardt_backends._sync import SyncThrottle
+from reinhardt_backends import SyncThrottle
 url, algorithm, *rates = sys.argv[1:]
 throttle = SyncThrottle(RedisBackend(url), *rates, algorithm=algorithm)
 sys.stdin.readline()

@@ -12,7 +12,7 @@ from collections.abc import Iterator, MutableMapping
 from typing import Any, Final
 
 from .._codec import decode, encode
-from .._session_types import Session
+from .._session._types import Session
 from .._types import MISSING, check_key
 
 _KEEP: Final[Any] = MISSING

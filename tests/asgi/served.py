@@ -11,9 +11,7 @@ import json
 import sys
 from typing import Any
 
-from reinhardt_backends import Backend
-from reinhardt_backends._session import SessionStore
-from reinhardt_backends._throttle import Throttle
+from reinhardt_backends import Backend, SessionStore, Throttle
 from reinhardt_backends.asgi import SessionMiddleware, ThrottleMiddleware
 
 

@@ -16,9 +16,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from reinhardt_backends import Backend, MemoryBackend, RedisBackend, SerializationError
+from reinhardt_backends import Backend, MemoryBackend, RedisBackend, SerializationError, SessionStore
 from reinhardt_backends._bridge import drive
-from reinhardt_backends._session import SessionStore
 from reinhardt_backends.asgi import SessionMiddleware, WebSession
 from reinhardt_backends.testing import FakeClock
 

@@ -7,9 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from reinhardt_backends import Backend, MemoryBackend
-from reinhardt_backends._sync import SyncThrottle
-from reinhardt_backends._throttle import Throttle
+from reinhardt_backends import Backend, MemoryBackend, SyncThrottle, Throttle
 from reinhardt_backends.asgi import ClientAddress, ThrottleMiddleware
 from reinhardt_backends.testing import FakeClock
 

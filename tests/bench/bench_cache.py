@@ -19,9 +19,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from reinhardt_backends import MemoryBackend, SyncBackend
-from reinhardt_backends._cache import Cache
-from reinhardt_backends._sync import SyncCache
+from reinhardt_backends import Cache, MemoryBackend, SyncBackend, SyncCache
 
 
 class User(BaseModel):

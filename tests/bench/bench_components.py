@@ -23,8 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "redis"))
 
 from servers import available, running
 
-from reinhardt_backends import MemoryBackend, RedisBackend
-from reinhardt_backends._throttle import Throttle
+from reinhardt_backends import MemoryBackend, RedisBackend, Throttle
 
 RATE = "100000000/h"
 CALLERS = 128

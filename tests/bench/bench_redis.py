@@ -60,7 +60,7 @@ async def _slice(operation: Operation, callers: int, turns: int) -> float:
 
 async def _compare(title: str, target: dict[int, float], ours: Operation, theirs: Operation) -> None:
     """Take turns at both operations with each number of callers, and print how they compare."""
-    for callers in target:
+    for callers, wanted in target.items():
         turns = {}
         for operation in (ours, theirs):
             sample = await _slice(operation, callers, 10)
@@ -69,7 +69,7 @@ async def _compare(title: str, target: dict[int, float], ours: Operation, theirs
         for _ in range(ROUNDS):
             for operation in (ours, theirs):
                 times[operation].append(await _slice(operation, callers, turns[operation]))
-        _report(f"{title}, {callers} callers", target[callers], times[ours], times[theirs])
+        _report(f"{title}, {callers} callers", wanted, times[ours], times[theirs])
 
 
 def _report(title: str, target: float, ours: list[float], theirs: list[float]) -> None:
@@ -108,7 +108,10 @@ async def _counter(name: str, url: str) -> None:
         await backend.set("k", VALUE)
         await backend.increment("n", 3600)
         await _compare(
-            "increment with a ttl, get", {128: target}, lambda: backend.increment("n", 3600), lambda: backend.get("k", str)
+            "increment with a ttl, get",
+            {128: target},
+            lambda: backend.increment("n", 3600),
+            lambda: backend.get("k", str),
         )
 
 
@@ -236,7 +239,9 @@ def main() -> None:
     gc.freeze()
     for name in [arguments.server] if arguments.server else available():
         with running(name) as server:
-            version = subprocess.run([available()[name], "--version"], capture_output=True, text=True, check=True).stdout
+            version = subprocess.run(
+                [available()[name], "--version"], capture_output=True, text=True, check=True
+            ).stdout
             print(f"== {version.strip()}", flush=True)
             _run(server, set(arguments.parts or parts))
 

@@ -22,8 +22,7 @@ from driving import IDEMPOTENT, ONCE, READ, assert_idle, client_for, drive, in_t
 from peers import greet, holding, listening, relay
 from servers import Server, available, running
 
-from reinhardt_backends import _io
-from reinhardt_backends._errors import BackendClosedError, BackendConnectionError, OutcomeUnknownError, ResponseError
+from reinhardt_backends import BackendClosedError, BackendConnectionError, OutcomeUnknownError, ResponseError, _io
 from reinhardt_backends._io import _base
 from reinhardt_backends._redis._connection import Link
 from reinhardt_backends._redis._mux import MAX_SLOTS

@@ -20,7 +20,7 @@ from driving import IDEMPOTENT, ONCE, READ, assert_idle, client_for, drive, fram
 from peers import HELLO, greet, holding, listening, relay
 from servers import Server, available, free_port, running
 
-from reinhardt_backends._errors import (
+from reinhardt_backends import (
     AuthenticationError,
     BackendConnectionError,
     BackendTimeoutError,

@@ -20,7 +20,7 @@ from driving import IDEMPOTENT, ONCE, READ, assert_idle, client_for, drive, fram
 from peers import greet, holding, listening
 from servers import Server, available, free_port, running
 
-from reinhardt_backends._errors import BackendConnectionError, BackendTimeoutError, OutcomeUnknownError
+from reinhardt_backends import BackendConnectionError, BackendTimeoutError, OutcomeUnknownError
 from reinhardt_backends._redis._topology import Client
 
 pytestmark = pytest.mark.anyio

@@ -3,22 +3,22 @@
 A decision is one atomic step of the store: what is allowed is counted in the same instant, and what is denied leaves no
 trace. So a limit holds exactly, however many tasks, processes and machines share it, and none of their clocks matters.
 
-The algorithms and their sources are in ``_throttle_steps.py``; how they run on a backend is in ``_limiters.py``.
+The algorithms and their sources are in ``_steps.py``; how they run on a backend is in ``_limiters.py``.
 """
 
 from __future__ import annotations
 
 from typing import Final, Literal, TypeAlias, get_args
 
-from ._backend import Backend
-from ._errors import BackendConnectionError, OutcomeUnknownError, ResponseError
+from .._backend import Backend
+from .._errors import BackendConnectionError, OutcomeUnknownError, ResponseError
+from .._memory import MemoryBackend
+from .._needs import check_backend
+from .._types import check_key, check_prefix
+from .._waiting import IN_LOOP, Waiting, check_timeout
 from ._limiters import Algorithm, Limiter, limiter_for
-from ._memory import MemoryBackend
-from ._needs import check_backend
 from ._quota import ThrottleResult, result_of
 from ._rates import Rate
-from ._types import check_key, check_prefix
-from ._waiting import IN_LOOP, Waiting, check_timeout
 
 OnError: TypeAlias = Literal["raise", "allow", "deny", "local"]
 

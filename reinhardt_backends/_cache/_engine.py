@@ -22,11 +22,9 @@ import random
 import time
 from typing import Any, Final
 
-from ._backend import Backend
-from ._cache_entries import UNREADABLE, is_lease, new_lease, new_token, stored_form
-from ._cache_store import Job, Seen, Shelf
-from ._codec import decode, encode
-from ._errors import (
+from .._backend import Backend
+from .._codec import decode, encode
+from .._errors import (
     BackendClosedError,
     BackendConnectionError,
     CapacityError,
@@ -35,9 +33,11 @@ from ._errors import (
     ResponseError,
     SerializationError,
 )
+from .._types import MISSING
+from .._waiting import IN_LOOP, IN_THREAD, Waiting
+from ._entries import UNREADABLE, is_lease, new_lease, new_token, stored_form
 from ._single_flight import Aboard, Flight, Flights
-from ._types import MISSING
-from ._waiting import IN_LOOP, IN_THREAD, Waiting
+from ._store import Job, Seen, Shelf
 
 AWAY: Final = (BackendConnectionError, OutcomeUnknownError, ResponseError, CapacityError)
 """What a backend raises while its store is away, or refuses to serve."""

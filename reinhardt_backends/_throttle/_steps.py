@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from ._steps import Step, StepStore
+from .._steps import Step, StepStore
 from ._windows import FIXED, GCRA, SLIDING, Algorithm, Limits, Numbers
 
 MICRO: Final = 1_000_000

@@ -1,7 +1,7 @@
 """``Cache``: values that are computed once and kept for a while, on any backend.
 
 Here is what a program sees. How a value is looked for, computed once and stored is told in
-``_cache_engine.py``, and the decorator is in ``_cached.py``.
+``_engine.py``, and the decorator is in ``_cached.py``.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, get_args, overload
 
-from ._backend import Backend
-from ._blocked import blocked
-from ._bridge import Driven, Face, Runner
-from ._cache_engine import AWAY, Engine
-from ._cache_entries import milliseconds, recipe_of
-from ._cache_store import Job, Shelf
+from .._backend import Backend
+from .._blocked import blocked
+from .._bridge import Driven, Face, Runner
+from .._needs import check_backend, provides, require
+from .._types import MISSING, TTL, check_key, check_keys, check_name
 from ._cached import CachedDecorator, Decoration
-from ._needs import check_backend, provides, require
-from ._types import MISSING, TTL, check_key, check_keys, check_name
+from ._engine import AWAY, Engine
+from ._entries import milliseconds, recipe_of
+from ._store import Job, Shelf
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

@@ -13,16 +13,16 @@ import typing
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, overload
 
-from ._bridge import drive
-from ._cache_engine import Engine
-from ._cache_entries import recipe_of
-from ._cache_keys import Arguments, KeyTemplate
-from ._cache_store import NOTHING, Job
-from ._errors import DeserializationError, ResponseError
-from ._types import MISSING
+from .._bridge import drive
+from .._errors import DeserializationError, ResponseError
+from .._types import MISSING
+from ._engine import Engine
+from ._entries import recipe_of
+from ._keys import Arguments, KeyTemplate
+from ._store import NOTHING, Job
 
 if TYPE_CHECKING:
-    from ._types import TTL
+    from .._types import TTL
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")

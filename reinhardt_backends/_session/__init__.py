@@ -1,6 +1,6 @@
 """``SessionStore``: server-side sessions on any backend that can compare and set.
 
-What a client has is an id; how it is made, and what a *handle* and a *proof* are, is told in ``_session_types.py``.
+What a client has is an id; how it is made, and what a *handle* and a *proof* are, is told in ``_types.py``.
 
 **One record.** Everything about a session that changes together is one value under one key: proof, version, user and
 data. Saving and rotating compare and set it. So each is one atomic step on every backend, a cluster included: a change
@@ -19,13 +19,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Generic
 
-from ._adapters import type_name
-from ._backend import Backend
-from ._codec import check_type, decode, encode
-from ._errors import DeserializationError, OutcomeUnknownError, SerializationError
-from ._needs import check_backend, require
-from ._session_types import Data, Session, SessionConflictError, SessionInfo, Ticket
-from ._types import MISSING, TTL, check_key, check_name, check_ttl
+from .._adapters import type_name
+from .._backend import Backend
+from .._codec import check_type, decode, encode
+from .._errors import DeserializationError, OutcomeUnknownError, SerializationError
+from .._needs import check_backend, require
+from .._types import MISSING, TTL, check_key, check_name, check_ttl
+from ._types import Data, Session, SessionConflictError, SessionInfo, Ticket
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

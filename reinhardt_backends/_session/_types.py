@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final, Generic, TypeVar
 
-from ._errors import BackendError
+from .._errors import BackendError
 
 Data = TypeVar("Data")
 """What the data of a session is."""

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from pydantic_core import to_json
 
-from ._types import check_key
+from .._types import check_key
 
 _FORMATTER: Final = Formatter()
 _ROOT: Final = re.compile(r"[^.\[]*")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from ._types import check_ttl
+from .._types import check_ttl
 
 MAX_LIMIT: Final = 10**15 - 1
 """The largest number that a header field can carry, and small enough for Lua."""

@@ -1,0 +1,538 @@
+# Generated from _throttle/__init__.py, _cache/__init__.py, _session/__init__.py, _lock.py. Do not edit.
+# Change those, and run python -m reinhardt_backends._syncgen
+"""The blocking faces: what is asynchronous elsewhere, for code that does not await."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, cast, overload
+
+from ._backend import Backend
+from ._bridge import Driven, Face
+from ._cache import Cache, Factory, OnCacheError, Value
+from ._cache._cached import SyncCachedDecorator
+from ._lock import Lock
+from ._session import SessionStore
+from ._session._types import Data, Session, SessionInfo
+from ._sync import SyncBackend
+from ._throttle import OnError, Throttle
+from ._throttle._limiters import Algorithm
+from ._throttle._quota import ThrottleResult
+from ._throttle._rates import Rate
+from ._types import MISSING, TTL
+from ._waiting import IN_THREAD
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+    from typing_extensions import TypeForm
+
+
+class SyncThrottle(Face[Throttle]):
+    """Limits how often something may be done: for each key, so many hits in so much time.
+
+    Over ``MemoryBackend`` and ``RedisBackend``, and namespaces of these, a decision is one atomic step on the store's
+    own clock, on Redis one round trip. Over any other backend a single rate by ``fixed-window`` needs the six verbs
+    that every backend has, and two or three calls; the other algorithms, and several rates, need ``add`` and
+    ``compare_and_set``, and the clock of this machine.
+
+    The algorithms:
+
+    * ``"fixed-window"``: a window begins with the first hit, and allows ``limit`` hits until it ends. The cheapest.
+      Around the end of a window up to twice the limit may come in a short time. A well-known use of ``INCR``, and
+      described as such in its documentation by Redis.
+    * ``"sliding-window"``: as that, and of the hits in the window before counts the share that a window ending now
+      would cover, as if they had been spread evenly. An approximation by two counters; by J. Desgats, Cloudflare, 2017.
+    * ``"gcra"``: a bucket of ``limit`` tokens, or of ``burst`` of them, that is refilled evenly over the period. Allows
+      a burst, and then the rate, evenly. The generic cell rate algorithm of ITU-T I.371.
+
+    Throttles with the same backend, prefix, algorithm and rates share their hits. Not to share them, give them prefixes
+    of their own.
+
+    Args:
+        backend: Where the hits are counted.
+        *rates: ``"100/min"``, ``"10/s"``, ``"1000/hour"``, ``"5/10s"``, or ``Rate(limit, period)``. Of several, each
+            must allow a hit, and a denied one counts for none of them.
+        algorithm: How the hits are counted.
+        prefix: What the keys in the backend begin with.
+        on_error: What happens while the store is away, or refuses to serve: ``"raise"`` the error, ``"allow"`` every
+            hit, ``"deny"`` every hit, or ``"local"``: count in the memory of this process instead. Each call tries the
+            store first, so let the backend have a short ``timeout``.
+
+    Raises:
+        TypeError: ``backend`` is not a ``Backend``, or a rate or the prefix is not what it must be.
+        ValueError: There is no rate, a rate cannot be read, two rates have the same period, or an option is unknown.
+        UnsupportedOperationError: The backend does not provide what the algorithm needs. The message names the verbs.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        backend: Backend | SyncBackend,
+        *rates: str | Rate,
+        algorithm: Algorithm = "fixed-window",
+        prefix: str = "throttle",
+        on_error: OnError = "raise",
+    ) -> None:
+        face = backend if isinstance(backend, SyncBackend) else SyncBackend(backend)
+        target = Throttle(face._target, *rates, algorithm=algorithm, prefix=prefix, on_error=on_error)
+        if isinstance(face._runner, Driven):
+            target._waiting = IN_THREAD
+        super().__init__(target, face._runner)
+
+    @property
+    def rates(self) -> tuple[Rate, ...]:
+        """The rates, in the order given."""
+        return self._target.rates
+
+    def allow(self, key: str, cost: int = 1) -> bool:
+        """Count a hit if every rate allows it, and return whether they do. Atomic; a denied hit changes nothing.
+
+        Args:
+            key: Who or what is limited: an address, a user, ``"login:" + name``.
+            cost: How many hits it counts as.
+
+        Raises:
+            TypeError: The key is not a ``str``, or the cost not an ``int``.
+            ValueError: The cost is less than 1, or more than the limit, so that it would never be allowed.
+            BackendError: The store is away or refuses to serve, and ``on_error`` is ``"raise"``.
+        """
+        return self._runner.call(lambda: self._target.allow(key, cost))
+
+    def hit(self, key: str, cost: int = 1) -> ThrottleResult:
+        """Count a hit if every rate allows it, and return what they say. Atomic; a denied hit changes nothing.
+
+        Args:
+            key: Who or what is limited.
+            cost: How many hits it counts as.
+
+        Raises:
+            TypeError: The key is not a ``str``, or the cost not an ``int``.
+            ValueError: The cost is less than 1, or more than the limit, so that it would never be allowed.
+            BackendError: The store is away or refuses to serve, and ``on_error`` is ``"raise"``.
+        """
+        return self._runner.call(lambda: self._target.hit(key, cost))
+
+    def peek(self, key: str) -> ThrottleResult:
+        """Return what the rates would say to a hit of cost 1, and count nothing.
+
+        Args:
+            key: Who or what is limited.
+
+        Raises:
+            TypeError: The key is not a ``str``.
+            BackendError: The store is away or refuses to serve, and ``on_error`` is ``"raise"``.
+        """
+        return self._runner.call(lambda: self._target.peek(key))
+
+    def reset(self, key: str) -> None:
+        """Forget all hits of a key.
+
+        Args:
+            key: Who or what is limited.
+
+        Raises:
+            TypeError: The key is not a ``str``.
+            BackendError: The store is away or refuses to serve, whatever ``on_error`` is.
+        """
+        return self._runner.call(lambda: self._target.reset(key))
+
+    def wait(self, key: str, cost: int = 1, timeout: float | None = None) -> ThrottleResult:
+        """Count a hit as soon as every rate allows it, sleeping until then.
+
+        It sleeps for as long as the rates say, and not at all if that is longer than it may: then the hit is denied at
+        once. Others may come first; then it sleeps again. Nobody's turn is kept.
+
+        Args:
+            key: Who or what is limited.
+            cost: How many hits it counts as.
+            timeout: Seconds to sleep at most; ``None`` for as long as it takes.
+
+        Returns:
+            What the rates said last: ``allowed`` is ``False`` if it would have taken longer than ``timeout``.
+
+        Raises:
+            TypeError: The key is not a ``str``, or a number not what it must be.
+            ValueError: The cost is less than 1 or more than the limit, or the timeout is negative.
+            BackendError: The store is away or refuses to serve, and ``on_error`` is ``"raise"``.
+        """
+        return self._runner.call(lambda: self._target.wait(key, cost, timeout))
+
+
+class SyncCache(Face[Cache]):
+    """Keeps what is slow to compute: in memory for a process, on Redis for all of them.
+
+    A value is computed once for all who ask at the same time, in one process and, by a lease, among processes. It comes
+    back as a hit would give it, always: validated as its type, and a copy of one's own.
+
+    It needs the six verbs that every backend has; leases need ``add``, ``compare_and_set`` and ``compare_and_delete``,
+    too.
+
+    Args:
+        backend: Where the values are kept.
+        ttl: Seconds for which a value is kept, where no other ttl is given.
+        prefix: What all keys in the backend begin with, followed by a colon.
+        on_error: What happens while the store is away, or refuses: ``"miss"`` computes the value and keeps none, each
+            caller in each process for itself but for those who ask at once; ``"raise"`` raises the store's error.
+        lease: Seconds within which a value should be computed; a process that died while it did holds up the others
+            for so long. ``None`` for no leases. ``"auto"`` for 30 seconds where the backend has the verbs, and no
+            leases elsewhere.
+
+    Raises:
+        TypeError, ValueError: An argument is not what it must be.
+        UnsupportedOperationError: A lease was asked for, and the backend does not provide a verb that it needs.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        backend: Backend | SyncBackend,
+        *,
+        ttl: TTL,
+        prefix: str = "cache",
+        on_error: OnCacheError = "miss",
+        lease: TTL | Literal["auto"] | None = "auto",
+    ) -> None:
+        face = backend if isinstance(backend, SyncBackend) else SyncBackend(backend)
+        target = Cache(face._target, ttl=ttl, prefix=prefix, on_error=on_error, lease=lease)
+        super().__init__(target, target._block(face))
+
+    @overload
+    def get_or_set(
+        self,
+        key: str,
+        factory: Factory[Any],
+        *,
+        ttl: TTL | None = ...,
+        stale: TTL | None = ...,
+        tags: Iterable[str] = ...,
+    ) -> Any: ...
+    @overload
+    def get_or_set(
+        self,
+        key: str,
+        factory: Factory[Any],
+        type: type[Value],
+        *,
+        ttl: TTL | None = ...,
+        stale: TTL | None = ...,
+        tags: Iterable[str] = ...,
+    ) -> Value: ...
+    @overload
+    def get_or_set(
+        self,
+        key: str,
+        factory: Factory[Any],
+        type: TypeAdapter[Value],
+        *,
+        ttl: TTL | None = ...,
+        stale: TTL | None = ...,
+        tags: Iterable[str] = ...,
+    ) -> Value: ...
+    @overload
+    def get_or_set(
+        self,
+        key: str,
+        factory: Factory[Any],
+        type: TypeForm[Value],
+        *,
+        ttl: TTL | None = ...,
+        stale: TTL | None = ...,
+        tags: Iterable[str] = ...,
+    ) -> Value: ...
+    def get_or_set(
+        self,
+        key: str,
+        factory: Factory[Any],
+        type: Any = Any,
+        *,
+        ttl: TTL | None = None,
+        stale: TTL | None = None,
+        tags: Iterable[str] = (),
+    ) -> Any:
+        """Return the value of ``key``; compute and keep it if there is none.
+
+        Whatever the factory returns is kept, ``None`` included. What it raises is not kept; everybody who waits for the
+        value gets it. A stored value that is not valid as ``type`` counts as none.
+
+        Args:
+            key: The key.
+            factory: Computes the value; called without arguments.
+            type: As for ``Backend.get``.
+            ttl: Seconds for which the value is kept; the ttl of the cache by default.
+            stale: Seconds after that in which it is still served while one caller computes it anew.
+            tags: Names by which it can be invalidated together with others.
+
+        Raises:
+            SerializationError: The value cannot be stored, or could not be read back as ``type``.
+            RuntimeError: The factory asks for the very key that it computes.
+        """
+        return self._runner.call(lambda: self._target.get_or_set(key, factory, type, ttl=ttl, stale=stale, tags=tags))
+
+    def cached(
+        self,
+        *,
+        key: str,
+        ttl: TTL | None = None,
+        type: Any = MISSING,
+        stale: TTL | None = None,
+        tags: Iterable[str] = (),
+    ) -> SyncCachedDecorator:
+        """Decorate a function so that its results are kept, as by ``get_or_set``.
+
+        The decorated function has a method ``invalidate``, which takes the arguments of a call and removes what is kept
+        for it.
+
+        Args:
+            key: A template of the key, with the function's parameters in braces, as in ``"user:{user_id}"``. Calls for
+                which all of these have the same text share a value.
+            ttl: Seconds for which a result is kept; the ttl of the cache by default.
+            type: What the results are validated as; the function's return annotation by default, and without one
+                plain JSON data.
+            stale: Seconds after that in which a result is still served while one caller computes it anew.
+            tags: Templates like ``key``: names by which results can be invalidated together.
+
+        Raises:
+            TypeError: What is decorated is not an ``async def`` (for ``SyncCache``: not a plain function), or its
+                return annotation cannot be resolved or validated.
+            ValueError: A template cannot be read, or names something that is no parameter.
+        """
+        return cast("SyncCachedDecorator", self._target.cached(key=key, ttl=ttl, type=type, stale=stale, tags=tags))
+
+    def invalidate(self, key: str) -> None:
+        """Remove what is kept under ``key``. Whoever asks from now on gets what was computed from now on.
+
+        That holds for computations under way in this process, and with leases in any. An error of the store is raised
+        whatever ``on_error`` says, since the old value may still be there.
+        """
+        return self._runner.call(lambda: self._target.invalidate(key))
+
+    def invalidate_tag(self, tag: str) -> None:
+        """Remove everything that is kept with ``tag``. Costs one call of the backend, however much that is.
+
+        Whoever asks from now on gets what was computed from now on, whatever is computed at the moment. An error of the
+        store is raised whatever ``on_error`` says, since the old values may still be there.
+        """
+        return self._runner.call(lambda: self._target.invalidate_tag(tag))
+
+
+class SyncSessionStore(Face[SessionStore[Data]], Generic[Data]):
+    """Sessions with a sliding expiry, kept in a backend and found by an id that only the client has.
+
+    Every method may raise the errors that the verbs of a backend raise.
+
+    Args:
+        backend: Where they are kept. It must provide ``add`` and ``compare_and_set`` beside the six verbs.
+        type: What their data is: a pydantic model, ``dict[str, Any]``, or anything else that pydantic can validate.
+        ttl: Seconds without a ``load`` or ``save`` after which a session ends.
+        absolute_ttl: Seconds after which it ends in any case; ``None`` for never.
+        prefix: What all its keys in the backend begin with, followed by a colon.
+
+    Raises:
+        TypeError, ValueError: An argument is not what it must be.
+        UnsupportedOperationError: The backend does not provide a verb that is needed.
+    """
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        backend: Backend | SyncBackend,
+        type: type[Data] | TypeAdapter[Data] | TypeForm[Data],
+        *,
+        ttl: TTL,
+        absolute_ttl: TTL | None = None,
+        prefix: str = "session",
+    ) -> None:
+        face = backend if isinstance(backend, SyncBackend) else SyncBackend(backend)
+        target = SessionStore(face._target, type, ttl=ttl, absolute_ttl=absolute_ttl, prefix=prefix)
+        super().__init__(target, face._runner)
+
+    def create(self, data: Data, user: str | None = None) -> Session[Data]:
+        """Begin a session.
+
+        A call that fails midway leaves no session that anybody could load.
+
+        Args:
+            data: Its data.
+            user: Whose it is; ``None`` for a visitor.
+
+        Raises:
+            SerializationError: The data cannot be stored, or could not be read back as the type of the store.
+        """
+        return self._runner.call(lambda: self._target.create(data, user))
+
+    def load(self, id: str) -> Session[Data] | None:
+        """Return the session of an id and renew its expiry.
+
+        Args:
+            id: What a client sent. Text of any kind and length is fine; what is no id costs no call of the backend.
+
+        Returns:
+            ``None`` if the store has issued no such id, or the session has ended or was rotated, or its data is not
+            valid as the type of the store any more. Nothing is renewed or created then.
+        """
+        hidden = [id]
+        del id
+        return self._runner.call(lambda: self._target.load(hidden.pop()))
+
+    def save(self, session: Session[Data]) -> None:
+        """Store the data and the user of a session and renew its expiry. Atomic.
+
+        Raises:
+            SessionConflictError: It was changed elsewhere since it was loaded, or has ended. Nothing was changed.
+            SerializationError: The data cannot be stored, or could not be read back as the type of the store.
+        """
+        return self._runner.call(lambda: self._target.save(session))
+
+    def rotate(self, session: Session[Data]) -> Session[Data]:
+        """Give a session a new id, and store its data and user as ``save`` does. Atomic: the old id is dead at once.
+
+        Call it whenever a session gains rights, such as on login, so that nobody who knew the id before gains them.
+
+        Returns:
+            The session that was given; it has the new id.
+
+        Raises:
+            SessionConflictError: It was changed elsewhere since it was loaded, or has ended. Nothing was changed.
+            SerializationError: The data cannot be stored, or could not be read back as the type of the store.
+        """
+        return self._runner.call(lambda: self._target.rotate(session))
+
+    def revoke(self, id: str | Session[Data] | SessionInfo[Data]) -> bool:
+        """End a session. It cannot come back: whoever still has it cannot save it.
+
+        Args:
+            id: Its id, or the session, or what ``sessions_of`` told of it. An id that was rotated ends nothing.
+
+        Returns:
+            Whether there was one to end.
+        """
+        hidden = [id]
+        del id
+        return self._runner.call(lambda: self._target.revoke(hidden.pop()))
+
+    def revoke_user(self, user: str) -> int:
+        """End every session of a user at once. Atomic: after the first step none of them can be loaded or saved.
+
+        Returns:
+            How many there were.
+        """
+        return self._runner.call(lambda: self._target.revoke_user(user))
+
+    def sessions_of(self, user: str) -> list[SessionInfo[Data]]:
+        """Return what there is to tell of the sessions of a user, the oldest first. Nothing is renewed."""
+        return self._runner.call(lambda: self._target.sessions_of(user))
+
+
+class SyncLock(Face[Lock]):
+    """A lock in a store: of all who use this name on it, at most one holds it, until it is released or expires.
+
+    Entering it as a context manager waits for it, and leaving releases it. One object may be shared by any number of
+    tasks, event loops and threads; those that use the same object also wait for each other. It is not re-entrant: who
+    holds it and asks for it again waits for himself.
+
+    What it guarantees: while a holder's ttl has not run out, nobody else takes the lock; only who holds it releases or
+    extends it; a holder that dies blocks the others for ``ttl`` seconds at most.
+
+    What it does not: a holder that is paused for longer than the ttl, by a garbage collector, a slow disk or a
+    suspended machine, goes on as if it still held the lock, while somebody else does. A store that loses its last
+    writes, as Redis may when a replica takes over, may give it twice. So let it save work that would otherwise be done
+    twice, and where being wrong does harm, send ``token`` along with each write, and have what is written to refuse a
+    token smaller than one it has seen: the token grows with each time the lock is taken, as long as its counter is
+    neither deleted nor evicted.
+
+    Needs ``add``, ``compare_and_set`` and ``compare_and_delete``.
+
+    Args:
+        backend: Where the lock is.
+        name: Its name. The keys are ``"lock:" + name`` and ``"lock-token:" + name``; the latter, a counter, stays.
+        ttl: Seconds, or a ``timedelta``, after which it is free again if it was neither released nor extended.
+
+    Raises:
+        TypeError: ``backend`` is not a ``Backend``, or an argument is not what it must be.
+        ValueError: The name is empty, or the ttl out of range.
+        UnsupportedOperationError: The backend does not provide what it needs. The message names the verbs.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, backend: Backend | SyncBackend, name: str, *, ttl: TTL) -> None:
+        face = backend if isinstance(backend, SyncBackend) else SyncBackend(backend)
+        target = Lock(face._target, name, ttl=ttl)
+        if isinstance(face._runner, Driven):
+            target._waiting = IN_THREAD
+        super().__init__(target, face._runner)
+
+    @property
+    def name(self) -> str:
+        """The name of the lock."""
+        return self._target.name
+
+    @property
+    def token(self) -> int | None:
+        """The fencing token of the holder, as far as this object holds the lock or held it last; else ``None``."""
+        return self._target.token
+
+    def acquire(self, timeout: float | None = None) -> bool:
+        """Wait for the lock and take it.
+
+        Args:
+            timeout: Seconds to wait at most; 0 to try once; ``None`` for as long as it takes.
+
+        Returns:
+            Whether it was taken.
+
+        Raises:
+            TypeError, ValueError: The timeout is not a number, or negative.
+            BackendError: The store is away or refuses to serve.
+        """
+        return self._runner.call(lambda: self._target.acquire(timeout))
+
+    def release(self) -> bool:
+        """Give the lock back.
+
+        Returns:
+            Whether it was still held; ``False`` if it had expired. Nobody else's lock is ever released.
+
+        Raises:
+            RuntimeError: This object has not taken the lock.
+            BackendError: The store is away or refuses to serve; the lock will expire.
+        """
+        return self._runner.call(self._target.release)
+
+    def extend(self, ttl: TTL | None = None) -> bool:
+        """Let the lock expire later: ``ttl`` seconds from now. Atomic.
+
+        Args:
+            ttl: Seconds, or a ``timedelta``; that of the lock by default.
+
+        Returns:
+            Whether it was still held; ``False`` if it had expired, and then nothing was changed.
+
+        Raises:
+            RuntimeError: This object has not taken the lock.
+            BackendError: The store is away or refuses to serve.
+        """
+        return self._runner.call(lambda: self._target.extend(ttl))
+
+    def locked(self) -> bool:
+        """Return whether anybody holds the lock."""
+        return self._runner.call(self._target.locked)
+
+    def __enter__(self) -> Self:
+        """Wait for the lock and take it."""
+        self._enter()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Give the lock back.
+
+        Raises:
+            LockLostError: It expired within the block, which raised nothing itself.
+        """
+        return self._leave(exc_type, exc, traceback)
