@@ -652,8 +652,7 @@ def test_a_process_that_died_holds_up_nobody_for_long(redis_server: Server) -> N
     prefix = f"{os.getpid()}-died:"
     program = (
         "import os, sys\n"
-        "from reinhardt_backends import RedisBackend\n"
-        "from reinhardt_backends._sync import SyncCache\n"
+        "from reinhardt_backends import RedisBackend, SyncCache\n"
         "cache = SyncCache(RedisBackend(sys.argv[1], prefix=sys.argv[2]), ttl=60, lease=0.5)\n"
         "cache.get_or_set('k', lambda: os._exit(3))\n"
     )

@@ -51,9 +51,10 @@ class Core:
             self.check_open()
             hub = self.hubs.get(id(loop))
             if hub is None or hub.loop() is not loop:
-                over = [key for key, other in self.hubs.items() if other.loop() is None or other.runtime.is_over()]
-                for key in over:
-                    self.hubs.pop(key).abandon()
+                for key, other in list(self.hubs.items()):
+                    if other.loop() is None or other.runtime.is_over():
+                        del self.hubs[key]
+                        other.abandon()
                 hub = Hub(self._watch(loop), runtime, self.options, self.outage)
                 self.hubs[id(loop)] = hub
         return hub
@@ -63,10 +64,10 @@ class Core:
         hubs, key = self.hubs, id(loop)
 
         def gone(reference: weakref.ref[Any]) -> None:
-            # Called whenever and wherever memory is freed, so without the lock.
+            # Called whenever and wherever memory is freed, perhaps by who holds the lock. So it changes nothing here, and
+            # the next new hub removes this one.
             hub = hubs.get(key)
             if hub is not None and hub.loop is reference:
-                hubs.pop(key, None)
                 hub.abandon()
 
         return weakref.ref(loop, gone)
