@@ -51,9 +51,10 @@ class Core:
             self.check_open()
             hub = self.hubs.get(id(loop))
             if hub is None or hub.loop() is not loop:
+                # A copy: a loop that is freed meanwhile takes itself out.
                 for key, other in list(self.hubs.items()):
                     if other.loop() is None or other.runtime.is_over():
-                        del self.hubs[key]
+                        self.hubs.pop(key, None)
                         other.abandon()
                 hub = Hub(self._watch(loop), runtime, self.options, self.outage)
                 self.hubs[id(loop)] = hub
@@ -64,10 +65,11 @@ class Core:
         hubs, key = self.hubs, id(loop)
 
         def gone(reference: weakref.ref[Any]) -> None:
-            # Called whenever and wherever memory is freed, perhaps by who holds the lock. So it changes nothing here, and
-            # the next new hub removes this one.
+            # Called whenever and wherever memory is freed, perhaps by who holds the lock, so without it. Until this
+            # returns no other loop can have the same address.
             hub = hubs.get(key)
             if hub is not None and hub.loop is reference:
+                hubs.pop(key, None)
                 hub.abandon()
 
         return weakref.ref(loop, gone)
