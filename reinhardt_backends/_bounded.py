@@ -9,7 +9,7 @@ the outer call finds that its entry is no longer there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Literal
 
@@ -118,7 +118,7 @@ class BoundedMapping:
             cache[key] = new
 
     @contextmanager
-    def _working(self) -> Iterator[None]:
+    def _working(self) -> Generator[None]:
         self._busy = True
         try:
             yield

@@ -65,7 +65,7 @@ class Entries:
 
     def _seconds(self, ttl: TTL | None) -> float:
         """Check a ttl; needs no lock."""
-        if ttl.__class__ is int and 0 < ttl <= MAX_TTL:
+        if type(ttl) is int and 0 < ttl <= MAX_TTL:
             seconds: float = ttl
         else:
             milliseconds = check_ttl(ttl)

@@ -188,9 +188,9 @@ class MemoryBackend(Entries, Backend):
         seconds: float
         if ttl is None:
             seconds = NEVER
-        elif ttl.__class__ is int and 0 < ttl < _HIGH:
+        elif type(ttl) is int and 0 < ttl < _HIGH:
             seconds = ttl
-        elif ttl.__class__ is float and 0.0 < ttl < MAX_TTL:
+        elif type(ttl) is float and 0.0 < ttl < MAX_TTL:
             seconds = ceil(ttl * MILLISECONDS) / 1000
         elif ttl is KEEP_TTL:
             self._put(key, value, None, always)

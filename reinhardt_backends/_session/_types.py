@@ -45,9 +45,9 @@ class Ticket:
     __slots__ = ("handle", "id", "proof")
 
     def __init__(self, raw: bytes) -> None:
-        self.id = _text(raw)
-        self.handle = _text(sha256(raw[:_NAMING]).digest())
-        self.proof = _text(sha256(raw).digest())
+        self.id: str = _text(raw)
+        self.handle: str = _text(sha256(raw[:_NAMING]).digest())
+        self.proof: str = _text(sha256(raw).digest())
 
     @classmethod
     def new(cls) -> Ticket:
@@ -82,7 +82,7 @@ class Session(Generic[Data]):
     def __init__(self, ticket: Ticket, stored: dict[str, Any], data: Data) -> None:
         self._ticket = ticket
         self._stored = stored
-        self.data = data
+        self.data: Data = data
         self.user: str | None = stored["user"]
 
     @property
