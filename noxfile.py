@@ -50,6 +50,7 @@ def sync(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure speed and memory; what follows -- goes to the benchmark."""
+    """Measure speed and memory; what follows -- names some of the benchmarks: memory, redis, components, cache."""
     session.install("-e", ".[bench]")
-    session.run("python", "tests/bench/bench_memory.py", *session.posargs)
+    for name in session.posargs or ["memory", "redis", "components", "cache"]:
+        session.run("python", f"tests/bench/bench_{name}.py")

@@ -113,6 +113,8 @@ class Backend(ABC):
     async def set(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> None:
         """Store ``value`` under ``key`` and replace both value and expiry. Atomic.
 
+        Not a checkpoint over memory, where it never suspends.
+
         Args:
             key: The key.
             value: Anything pydantic can turn into JSON, or ``bytes``, which are stored raw.
@@ -135,6 +137,8 @@ class Backend(ABC):
     async def get(self, key: str, type: Any = Any, *, default: Any = None, renew: TTL | None = None) -> Any:
         """Return the value of ``key``, validated as ``type``, or ``default`` if it is missing.
 
+        Not a checkpoint over memory, where it never suspends.
+
         Args:
             key: The key.
             type: Any type expression that pydantic can validate, or a ``TypeAdapter``. Reading is strict: a stored
@@ -151,13 +155,18 @@ class Backend(ABC):
     async def delete(self, key: str) -> bool:
         """Remove ``key``. Atomic.
 
+        Not a checkpoint over memory, where it never suspends.
+
         Returns:
             ``True`` if a live key was removed, ``False`` if it was missing.
         """
 
     @abstractmethod
     async def exists(self, key: str) -> bool:
-        """Return whether ``key`` is live."""
+        """Return whether ``key`` is live.
+
+        Not a checkpoint over memory, where it never suspends.
+        """
 
     @abstractmethod
     async def increment(self, key: str, ttl: TTL | None = None, *, by: int = 1) -> int:
@@ -165,6 +174,8 @@ class Backend(ABC):
 
         A missing key counts as 0. If the key has no expiry after the step and ``ttl`` is given, the expiry is set, in
         the same step; an expiry that is there is never moved (a fixed window).
+
+        Not a checkpoint over memory, where it never suspends.
 
         Args:
             key: The key.
@@ -181,10 +192,14 @@ class Backend(ABC):
 
         Keys that were there throughout are gone; keys written meanwhile may or may not be. Not atomic: a call that
         fails midway may have removed some.
+
+        Not a checkpoint over memory, where it never suspends.
         """
 
     async def add(self, key: str, value: Any, ttl: TTL | None = None) -> bool:
         """Store ``value`` only if ``key`` is missing. Atomic.
+
+        Not a checkpoint over memory, where it never suspends.
 
         Args:
             key: The key.
@@ -203,6 +218,8 @@ class Backend(ABC):
 
     async def replace(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> bool:
         """Store ``value`` only if ``key`` is live. Atomic.
+
+        Not a checkpoint over memory, where it never suspends.
 
         Args:
             key: The key.
@@ -230,6 +247,8 @@ class Backend(ABC):
     async def pop(self, key: str, type: Any = Any, *, default: Any = None) -> Any:
         """Return the value of ``key`` and remove it; no two callers get the same one.
 
+        Not a checkpoint over memory, where it never suspends.
+
         Args:
             key: The key.
             type: As for ``get``. With a type it takes two round trips on Redis: read and validate, then delete if
@@ -245,6 +264,8 @@ class Backend(ABC):
     async def ttl(self, key: str) -> float | None:
         """Return the seconds until ``key`` expires.
 
+        Not a checkpoint over memory, where it never suspends.
+
         Returns:
             ``math.inf`` if it has no expiry, ``None`` if it is missing.
 
@@ -255,6 +276,8 @@ class Backend(ABC):
 
     async def touch(self, key: str, ttl: TTL | None) -> bool:
         """Set the expiry of ``key`` anew. Atomic.
+
+        Not a checkpoint over memory, where it never suspends.
 
         Args:
             key: The key.
@@ -279,6 +302,8 @@ class Backend(ABC):
     async def get_many(self, keys: Iterable[str], type: Any = Any) -> dict[str, Any]:
         """Return the values of the live keys among ``keys``, in the order asked.
 
+        Not a checkpoint over memory, where it never suspends.
+
         Args:
             keys: An iterable of keys; one given twice counts once.
             type: As for ``get``.
@@ -296,6 +321,8 @@ class Backend(ABC):
     async def set_many(self, mapping: Mapping[str, Any], ttl: TTL | KeepTTL | None = None) -> None:
         """Store every pair of ``mapping`` as ``set`` would. Not atomic: a call that fails midway may be done in part.
 
+        Not a checkpoint over memory, where it never suspends.
+
         Args:
             mapping: Keys and values.
             ttl: As for ``set``, for all of them.
@@ -312,6 +339,8 @@ class Backend(ABC):
     async def delete_many(self, keys: Iterable[str]) -> int:
         """Remove every key of ``keys``. Not atomic: a call that fails midway may be done in part.
 
+        Not a checkpoint over memory, where it never suspends.
+
         Args:
             keys: An iterable of keys; one given twice counts once.
 
@@ -327,6 +356,8 @@ class Backend(ABC):
         """Store ``value`` only if the stored bytes are those that ``set(key, expected)`` would store. Atomic.
 
         The order of a dict or set counts, and so does foreign spacing; ``1``, ``1.0`` and ``True`` differ.
+
+        Not a checkpoint over memory, where it never suspends.
 
         Args:
             key: The key.
@@ -346,6 +377,8 @@ class Backend(ABC):
 
     async def compare_and_delete(self, key: str, expected: Any) -> bool:
         """Remove ``key`` only if the stored bytes are those that ``set(key, expected)`` would store. Atomic.
+
+        Not a checkpoint over memory, where it never suspends.
 
         Args:
             key: The key.
@@ -385,12 +418,17 @@ class Backend(ABC):
         return Namespace(self, check_name(name) + ":")
 
     async def ping(self) -> None:
-        """Reach the store, or raise."""
+        """Reach the store, or raise.
+
+        Not a checkpoint over memory, where it never suspends.
+        """
 
     async def aclose(self) -> None:
         """Release what is held. Idempotent.
 
         Calls in flight end in ``BackendClosedError``, and so does every verb after it.
+
+        Not a checkpoint over memory, where it never suspends.
         """
 
     async def __aenter__(self) -> Self:

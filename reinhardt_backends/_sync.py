@@ -89,6 +89,8 @@ class SyncBackend(Face[Backend]):
     def set(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> None:
         """Store ``value`` under ``key`` and replace both value and expiry. Atomic.
 
+        Not a checkpoint over memory, where it never suspends.
+
         Args:
             key: The key.
             value: Anything pydantic can turn into JSON, or ``bytes``, which are stored raw.
@@ -111,6 +113,8 @@ class SyncBackend(Face[Backend]):
     def get(self, key: str, type: Any = Any, *, default: Any = None, renew: TTL | None = None) -> Any:
         """Return the value of ``key``, validated as ``type``, or ``default`` if it is missing.
 
+        Not a checkpoint over memory, where it never suspends.
+
         Args:
             key: The key.
             type: Any type expression that pydantic can validate, or a ``TypeAdapter``. Reading is strict: a stored
@@ -129,13 +133,18 @@ class SyncBackend(Face[Backend]):
     def delete(self, key: str) -> bool:
         """Remove ``key``. Atomic.
 
+        Not a checkpoint over memory, where it never suspends.
+
         Returns:
             ``True`` if a live key was removed, ``False`` if it was missing.
         """
         return self._runner.call(lambda: self._target.delete(key))
 
     def exists(self, key: str) -> bool:
-        """Return whether ``key`` is live."""
+        """Return whether ``key`` is live.
+
+        Not a checkpoint over memory, where it never suspends.
+        """
         return self._runner.call(lambda: self._target.exists(key))
 
     def increment(self, key: str, ttl: TTL | None = None, *, by: int = 1) -> int:
@@ -143,6 +152,8 @@ class SyncBackend(Face[Backend]):
 
         A missing key counts as 0. If the key has no expiry after the step and ``ttl`` is given, the expiry is set, in
         the same step; an expiry that is there is never moved (a fixed window).
+
+        Not a checkpoint over memory, where it never suspends.
 
         Args:
             key: The key.
@@ -159,11 +170,15 @@ class SyncBackend(Face[Backend]):
 
         Keys that were there throughout are gone; keys written meanwhile may or may not be. Not atomic: a call that
         fails midway may have removed some.
+
+        Not a checkpoint over memory, where it never suspends.
         """
         return self._runner.call(self._target.clear)
 
     def add(self, key: str, value: Any, ttl: TTL | None = None) -> bool:
         """Store ``value`` only if ``key`` is missing. Atomic.
+
+        Not a checkpoint over memory, where it never suspends.
 
         Args:
             key: The key.
@@ -182,6 +197,8 @@ class SyncBackend(Face[Backend]):
 
     def replace(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> bool:
         """Store ``value`` only if ``key`` is live. Atomic.
+
+        Not a checkpoint over memory, where it never suspends.
 
         Args:
             key: The key.
@@ -209,6 +226,8 @@ class SyncBackend(Face[Backend]):
     def pop(self, key: str, type: Any = Any, *, default: Any = None) -> Any:
         """Return the value of ``key`` and remove it; no two callers get the same one.
 
+        Not a checkpoint over memory, where it never suspends.
+
         Args:
             key: The key.
             type: As for ``get``. With a type it takes two round trips on Redis: read and validate, then delete if
@@ -224,6 +243,8 @@ class SyncBackend(Face[Backend]):
     def ttl(self, key: str) -> float | None:
         """Return the seconds until ``key`` expires.
 
+        Not a checkpoint over memory, where it never suspends.
+
         Returns:
             ``math.inf`` if it has no expiry, ``None`` if it is missing.
 
@@ -234,6 +255,8 @@ class SyncBackend(Face[Backend]):
 
     def touch(self, key: str, ttl: TTL | None) -> bool:
         """Set the expiry of ``key`` anew. Atomic.
+
+        Not a checkpoint over memory, where it never suspends.
 
         Args:
             key: The key.
@@ -258,6 +281,8 @@ class SyncBackend(Face[Backend]):
     def get_many(self, keys: Iterable[str], type: Any = Any) -> dict[str, Any]:
         """Return the values of the live keys among ``keys``, in the order asked.
 
+        Not a checkpoint over memory, where it never suspends.
+
         Args:
             keys: An iterable of keys; one given twice counts once.
             type: As for ``get``.
@@ -269,6 +294,8 @@ class SyncBackend(Face[Backend]):
 
     def set_many(self, mapping: Mapping[str, Any], ttl: TTL | KeepTTL | None = None) -> None:
         """Store every pair of ``mapping`` as ``set`` would. Not atomic: a call that fails midway may be done in part.
+
+        Not a checkpoint over memory, where it never suspends.
 
         Args:
             mapping: Keys and values.
@@ -283,6 +310,8 @@ class SyncBackend(Face[Backend]):
     def delete_many(self, keys: Iterable[str]) -> int:
         """Remove every key of ``keys``. Not atomic: a call that fails midway may be done in part.
 
+        Not a checkpoint over memory, where it never suspends.
+
         Args:
             keys: An iterable of keys; one given twice counts once.
 
@@ -295,6 +324,8 @@ class SyncBackend(Face[Backend]):
         """Store ``value`` only if the stored bytes are those that ``set(key, expected)`` would store. Atomic.
 
         The order of a dict or set counts, and so does foreign spacing; ``1``, ``1.0`` and ``True`` differ.
+
+        Not a checkpoint over memory, where it never suspends.
 
         Args:
             key: The key.
@@ -314,6 +345,8 @@ class SyncBackend(Face[Backend]):
 
     def compare_and_delete(self, key: str, expected: Any) -> bool:
         """Remove ``key`` only if the stored bytes are those that ``set(key, expected)`` would store. Atomic.
+
+        Not a checkpoint over memory, where it never suspends.
 
         Args:
             key: The key.
@@ -353,13 +386,18 @@ class SyncBackend(Face[Backend]):
         return SyncBackend(self._backend.namespace(name), runtime=self._runner.runtime)
 
     def ping(self) -> None:
-        """Reach the store, or raise."""
+        """Reach the store, or raise.
+
+        Not a checkpoint over memory, where it never suspends.
+        """
         return self._runner.call(self._target.ping)
 
     def close(self) -> None:
         """Release what is held. Idempotent.
 
         Calls in flight end in ``BackendClosedError``, and so does every verb after it.
+
+        Not a checkpoint over memory, where it never suspends.
         """
         return self._runner.call(self._target.aclose)
 
