@@ -41,13 +41,16 @@ class Reader:
     __slots__ = ("_adapter", "_declared", "_json")
 
     def __init__(self, adapter: TypeAdapter[Any]) -> None:
+        # With ``defer_build`` there is only a stand-in for the schema until somebody asks.
+        adapter.rebuild(raise_errors=True)
         self._adapter = adapter
         self._json: Any = adapter
         self._declared: frozenset[str] | None = None
-        schema = _without_bytes(adapter.core_schema)
+        whole = adapter.core_schema
+        schema = _without_bytes(whole)
         if schema is None:
             self._json = None
-        elif schema is not adapter.core_schema:
+        elif schema is not whole:
             self._json = SchemaValidator(schema)
 
     def read_json(self, data: bytes) -> Any:
@@ -125,7 +128,8 @@ def _build(type: Any) -> Reader:
         return Reader(TypeAdapter(type))
     except Exception as error:
         # Nothing has been read yet, so that this cause speaks of the program's types only.
-        raise TypeError(f"pydantic cannot validate {type_name(type)} ({error.__class__.__name__})") from error
+        reason = str(error).partition("\n")[0]
+        raise TypeError(f"pydantic cannot validate {type_name(type)}: {reason}") from error
 
 
 def _is_type(type: Any) -> bool:

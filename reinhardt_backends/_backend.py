@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self, overload
 
 from typing_extensions import TypeVar
 
+from ._codec import encode
 from ._errors import BackendClosedError, UnsupportedOperationError
 from ._types import (
     MISSING,
@@ -128,11 +129,17 @@ class Backend(ABC):
     @overload
     async def get(self, key: str, *, default: D = ..., renew: TTL | None = ...) -> JSONValue | bytes | D: ...
     @overload
-    async def get(self, key: str, type: type[T], *, default: D = ..., renew: TTL | None = ...) -> T | D: ...
+    async def get(self, key: str, type: type[T], *, renew: TTL | None = ...) -> T | None: ...
     @overload
-    async def get(self, key: str, type: TypeAdapter[T], *, default: D = ..., renew: TTL | None = ...) -> T | D: ...
+    async def get(self, key: str, type: type[T], *, default: D, renew: TTL | None = ...) -> T | D: ...
     @overload
-    async def get(self, key: str, type: TypeForm[T], *, default: D = ..., renew: TTL | None = ...) -> T | D: ...
+    async def get(self, key: str, type: TypeAdapter[T], *, renew: TTL | None = ...) -> T | None: ...
+    @overload
+    async def get(self, key: str, type: TypeAdapter[T], *, default: D, renew: TTL | None = ...) -> T | D: ...
+    @overload
+    async def get(self, key: str, type: TypeForm[T], *, renew: TTL | None = ...) -> T | None: ...
+    @overload
+    async def get(self, key: str, type: TypeForm[T], *, default: D, renew: TTL | None = ...) -> T | D: ...
     @abstractmethod
     async def get(self, key: str, type: Any = Any, *, default: Any = None, renew: TTL | None = None) -> Any:
         """Return the value of ``key``, validated as ``type``, or ``default`` if it is missing.
@@ -239,11 +246,17 @@ class Backend(ABC):
     @overload
     async def pop(self, key: str, *, default: D = ...) -> JSONValue | bytes | D: ...
     @overload
-    async def pop(self, key: str, type: type[T], *, default: D = ...) -> T | D: ...
+    async def pop(self, key: str, type: type[T]) -> T | None: ...
     @overload
-    async def pop(self, key: str, type: TypeAdapter[T], *, default: D = ...) -> T | D: ...
+    async def pop(self, key: str, type: type[T], *, default: D) -> T | D: ...
     @overload
-    async def pop(self, key: str, type: TypeForm[T], *, default: D = ...) -> T | D: ...
+    async def pop(self, key: str, type: TypeAdapter[T]) -> T | None: ...
+    @overload
+    async def pop(self, key: str, type: TypeAdapter[T], *, default: D) -> T | D: ...
+    @overload
+    async def pop(self, key: str, type: TypeForm[T]) -> T | None: ...
+    @overload
+    async def pop(self, key: str, type: TypeForm[T], *, default: D) -> T | D: ...
     async def pop(self, key: str, type: Any = Any, *, default: Any = None) -> Any:
         """Return the value of ``key`` and remove it; no two callers get the same one.
 
@@ -302,6 +315,8 @@ class Backend(ABC):
     async def get_many(self, keys: Iterable[str], type: Any = Any) -> dict[str, Any]:
         """Return the values of the live keys among ``keys``, in the order asked.
 
+        On Redis, a key of a foreign type, such as a list, is passed over.
+
         Not a checkpoint over memory, where it never suspends.
 
         Args:
@@ -333,6 +348,8 @@ class Backend(ABC):
         """
         pairs = check_mapping(mapping)
         check_new_ttl(ttl)
+        for _, value in pairs:
+            encode(value)
         for key, value in pairs:
             await self.set(key, value, ttl)
 

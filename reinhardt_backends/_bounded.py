@@ -92,13 +92,13 @@ class BoundedMapping:
                 self._key, self._before = key, entry
                 self._write(key, new, used)
                 came_first = key in self._aside
-                self._key = None
+                self._key = self._before = None
                 return not came_first
 
     def _seen(self, key: str) -> Any:
         if key in self._aside:
             return self._aside[key]
-        if key == self._key:
+        if self._key is not None and key == self._key:
             return self._before
         try:
             return Cache.__getitem__(self._cache, key)
@@ -123,13 +123,13 @@ class BoundedMapping:
         try:
             yield
         finally:
-            self._key = None
+            self._key = self._before = None
             while True:
                 while self._aside:
                     self._key, new = self._aside.popitem()
                     self._before = new
                     self._write(self._key, new, used=True)
-                    self._key = None
+                    self._key = self._before = None
                 self._busy = False
                 if not self._aside:
                     break

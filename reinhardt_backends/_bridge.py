@@ -236,7 +236,7 @@ def choose(backend: Backend, runtime: Runtime) -> tuple[Backend, Runner]:
         ImportError: The runtime is not installed.
     """
     if isinstance(backend, Face):
-        raise TypeError(f"a {type(backend).__name__} is a blocking face already; give it a Backend")
+        raise TypeError("that is a blocking face already; give it a Backend")
     if not isinstance(backend, Backend):
         given = backend.__name__ if isinstance(backend, type) else type(backend).__name__
         raise TypeError(f"a blocking face needs an instance of Backend, not {given}")

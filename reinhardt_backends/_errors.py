@@ -26,7 +26,7 @@ class DeserializationError(BackendError):
     """Stored bytes are not a valid value of the type that was asked for.
 
     Attributes:
-        key: The key that was read, or ``None`` where the bytes did not come from a key.
+        key: The key that was read, in a namespace with its prefix; ``None`` where the bytes did not come from a key.
         type_name: The type that was asked for, as text.
     """
 

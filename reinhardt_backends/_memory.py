@@ -270,14 +270,15 @@ class MemoryBackend(Entries, Backend):
             while (entry := peek(self._data, key)) is not None:
                 if self._remove(key, entry):
                     return bool(now < entry[1])
-        check_key(key)
-        return False
+        # A subclass of str may hash and compare in ways of its own; what is stored is the exact text.
+        plain = check_key(key)
+        return plain is not key and self._delete(plain)
 
     def _exists(self, key: str) -> bool:
         entry = peek(self._data, key)
         if entry is None:
-            check_key(key)
-            return False
+            plain = check_key(key)
+            return plain is not key and self._exists(plain)
         return bool(self._clock() < entry[1])
 
     def _increment(self, key: str, ttl: TTL | None = None, by: int = 1) -> int:

@@ -17,6 +17,7 @@ from reinhardt_backends import (
     DeserializationError,
     MemoryBackend,
     RedisBackend,
+    SerializationError,
     UnsupportedOperationError,
     check_count,
     check_key,
@@ -154,6 +155,14 @@ def test_plural_verbs_check_before_they_write() -> None:
     with pytest.raises(TypeError):
         drive(backend.delete_many("a"))
     assert backend.calls == []
+
+
+def test_a_composed_set_many_stores_nothing_of_what_holds_a_bad_value() -> None:
+    """The values are checked before the first is written."""
+    backend = Six()
+    with pytest.raises(SerializationError):
+        drive(backend.set_many({"good": 1, "bad": math.nan}))
+    assert backend.data == {}
 
 
 def test_namespaces_pass_arguments_on() -> None:

@@ -19,7 +19,17 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import AwareDatetime, BaseModel, Field, NaiveDatetime, SecretBytes, SecretStr, TypeAdapter, create_model
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NaiveDatetime,
+    SecretBytes,
+    SecretStr,
+    TypeAdapter,
+    create_model,
+)
 from pydantic_core import to_json
 
 from reinhardt_backends import DeserializationError, MemoryBackend, SerializationError, decode, encode
@@ -715,3 +725,18 @@ def test_a_refused_value_leaves_the_backend_alone() -> None:
 def test_combined_flags_come_back(through: Through) -> None:
     """Flags that are combined come back as the combination."""
     assert through(Rights.READ | Rights.WRITE, Rights) is Rights.READ | Rights.WRITE
+
+
+class Late(BaseModel):
+    """A model whose schema pydantic builds when it is first needed."""
+
+    model_config = ConfigDict(defer_build=True)
+    number: int
+
+
+def test_a_type_whose_schema_is_built_late_is_read() -> None:
+    """In a model, nested, and in a TypeAdapter."""
+    assert decode(encode(Late(number=1)), Late) == Late(number=1)
+    assert decode(encode([Late(number=1)]), list[Late]) == [Late(number=1)]
+    late = TypeAdapter(list[int], config=ConfigDict(defer_build=True))
+    assert decode(b"[1,2]", late) == [1, 2]

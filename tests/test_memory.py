@@ -760,3 +760,35 @@ def in_threads(works: list[Callable[[], object]]) -> None:
         sys.setswitchinterval(interval)
     if failures:
         raise failures[0]
+
+
+def test_a_bounded_backend_keeps_nothing_of_what_was_deleted() -> None:
+    """Neither in its mapping nor beside it."""
+    backend = MemoryBackend(maxbytes=10**9)
+    drive(backend.set("k", b"x" * 1000))
+    assert drive(backend.delete("k"))
+    mapping = backend._data
+    assert [part for part in vars(mapping).values() if isinstance(part, tuple)] == []
+    for verb in (backend.exists, backend.delete):
+        with pytest.raises(TypeError):
+            drive(verb(None))  # type: ignore[arg-type]  # on purpose
+
+
+def test_a_str_of_another_kind_is_its_text() -> None:
+    """However it hashes and compares."""
+
+    class Caseless(str):
+        def __eq__(self, other: object) -> bool:
+            return str(self).lower() == str(other).lower()
+
+        def __hash__(self) -> int:
+            return hash(str(self).lower())
+
+    for backend in (MemoryBackend(), MemoryBackend(maxsize=10)):
+        key = Caseless("Key")
+        drive(backend.set(key, 1))
+        assert drive(backend.get("Key")) == 1
+        assert drive(backend.exists(key))
+        assert drive(backend.increment(key)) == 2
+        assert drive(backend.delete(key))
+        assert len(backend) == 0

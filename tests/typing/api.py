@@ -138,6 +138,9 @@ async def wrong(backend: Backend, blocking: SyncBackend) -> None:
     await backend.add("k", 1, KEEP_TTL)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await backend.increment("k", by="1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await backend.increment("k", 60, 2)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    number: int = await backend.get("k", int)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    popped: User = await backend.pop("k", User)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    print(number, popped)
     blocking.get("k", "fallback")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
     Backend()  # type: ignore[abstract]  # pyright: ignore[reportAbstractUsage]
     MemoryBackend(policy="random")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
