@@ -40,7 +40,11 @@ class Socket(socket.socket):
     """A socket that closes silently when it is dropped: a loop that ended without closing must leave no warning."""
 
     def __del__(self) -> None:
-        self.close()
+        if hasattr(self, "_io_refs"):
+            self.close()
+        else:
+            # An interrupt came while it was being made.
+            super(socket.socket, self).close()
 
 
 class Port(ABC):

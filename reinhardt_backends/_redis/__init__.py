@@ -320,6 +320,8 @@ class RedisBackend(Backend):
         kind = Kind.IDEMPOTENT if step.harmless else Kind.ONCE
         script = script_of(step)
         names = [self._full(key) for key in keys]
+        if step.harmless:
+            return await script.run(self._client, kind, names, *args)
         try:
             return await self._client.call(kind, *script.call, len(names), *names, *args)
         except ResponseError as error:

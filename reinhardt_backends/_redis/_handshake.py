@@ -130,9 +130,11 @@ async def _greet(link: Link, runtime: Runtime, options: Options, attempt: Attemp
             refused = next((reply for reply in replies if isinstance(reply, Refusal)), None)
         if refused is not None:
             raise error_for(refused, options.location)
-    except BaseException:
+    except BaseException as error:
         link.lose(Loss(Loss.BROKEN, "the handshake failed"))
-        raise
+        # Who closes the client cuts the connection, which looks like any other loss of it.
+        if not (attempt.aborted and isinstance(error, BackendError)):
+            raise
     finally:
         attempt.leave()
     if attempt.aborted:

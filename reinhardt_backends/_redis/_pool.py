@@ -26,7 +26,10 @@ class Pool:
         self._runtime: Runtime = blocking_runtime()
         self._options = options
         self._outage = outage
-        self._changed = threading.Condition(threading.Lock())
+        # Re-entrant, since a signal handler may make a call in the middle of another one of its thread; and taken
+        # directly: an exception that arrives in the condition's own __enter__ would leave it locked for ever.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._closed = False
         self._idle: list[Link] = []
         self._busy: set[Link] = set()
@@ -34,7 +37,7 @@ class Pool:
 
     def take(self) -> Link | None:
         """The idle connection used last, if there is one."""
-        with self._changed:
+        with self._lock:
             if not self._idle or self._closed:
                 return None
             link = self._idle.pop()
@@ -44,7 +47,7 @@ class Pool:
     def give_back(self, link: Link) -> None:
         """Return a connection that was taken; one that cannot be used again is closed."""
         clean = link.is_clean()
-        with self._changed:
+        with self._lock:
             self._busy.discard(link)
             if clean and not self._closed and link.usable:
                 self._idle.append(link)
@@ -67,11 +70,11 @@ class Pool:
         try:
             link = await self._persist(attempt, deadline)
         except BaseException:
-            with self._changed:
+            with self._lock:
                 self._attempts.discard(attempt)
                 self._changed.notify()
             raise
-        with self._changed:
+        with self._lock:
             self._attempts.discard(attempt)
             if not self._closed:
                 self._busy.add(link)
@@ -81,7 +84,7 @@ class Pool:
 
     def _enter(self, deadline: float) -> Link | Attempt:
         """An idle connection, or leave to open one."""
-        with self._changed:
+        with self._lock:
             while True:
                 if self._closed:
                     raise BackendClosedError("the backend is closed")
@@ -112,20 +115,20 @@ class Pool:
 
     async def rest(self, until: float) -> None:
         """Sleep, until the pool is closed at the latest."""
-        with self._changed:
+        with self._lock:
             while not self._closed and (left := until - monotonic()) > 0:
                 self._changed.wait(left)
 
     def drop_idle(self) -> None:
         """Close what is idle: one connection was found dead, and the others are likely to be as well."""
-        with self._changed:
+        with self._lock:
             idle, self._idle = self._idle, []
         for link in idle:
             link.lose(Loss(Loss.CLOSED, "the connection was closed"))
 
     def close(self) -> None:
         """Close what is idle and wake every thread that uses a connection or waits for one. Idempotent."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             busy, attempts = list(self._busy), list(self._attempts)
             self._changed.notify_all()

@@ -15,8 +15,20 @@ Push: Final = hiredis.PushNotification
 
 ProtocolError: Final = hiredis.ProtocolError
 
-#: The bytes of a command, given as a tuple of its words.
-pack = cast("Callable[[tuple[Any, ...]], bytes]", hiredis.pack_command)  # pyright: ignore[reportUnknownMemberType]
+_pack = cast("Callable[[tuple[Any, ...]], bytes]", hiredis.pack_command)  # pyright: ignore[reportUnknownMemberType]
+_TEXT: Final = frozenset({bytes, str})
+
+
+def pack(words: tuple[Any, ...]) -> bytes:
+    """The bytes of a command, given as a tuple of its words."""
+    # Of a number hiredis takes the text, and if a signal handler raises at that moment, it crashes the interpreter.
+    return _pack(words if _TEXT.issuperset(map(type, words)) else tuple([_word(word) for word in words]))
+
+
+def _word(word: Any) -> bytes | str:
+    if isinstance(word, (bytes, str)):
+        return word
+    return b"%d" % word if isinstance(word, int) else repr(word).encode()
 
 
 class Refusal(Exception):

@@ -12,11 +12,11 @@ import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from .._errors import ResponseError
+from .._errors import BackendConnectionError, OutcomeUnknownError, ResponseError
+from ._kind import Kind
 
 if TYPE_CHECKING:
     from .._steps import Step
-    from ._kind import Kind
     from ._topology import Client
 
 
@@ -37,17 +37,28 @@ class Script:
 
     async def run(self, client: Client, kind: Kind, keys: Sequence[str], *args: bytes | str | float) -> Any:
         """Run the script with these ``KEYS`` and ``ARGV`` and return its reply."""
+        lost = False
         try:
             return await client.call(kind, *self.call, len(keys), *keys, *args)
         except ResponseError as error:
             if not is_unknown(error):
                 raise
-        return await client.call(kind, *self.source, len(keys), *keys, *args)
+        except OutcomeUnknownError as error:
+            # The reply was lost, and the server that was asked again has forgotten its scripts, as after a restart.
+            if kind is Kind.ONCE or not is_unknown(error.__cause__):
+                raise
+            lost = True
+        try:
+            return await client.call(kind, *self.source, len(keys), *keys, *args)
+        except BackendConnectionError as error:
+            if not lost:
+                raise
+            raise OutcomeUnknownError(str(error)) from error
 
 
-def is_unknown(error: ResponseError) -> bool:
+def is_unknown(error: BaseException | None) -> bool:
     """Whether the server does not know the script, so that nothing was executed."""
-    return error.code == "NOSCRIPT"
+    return isinstance(error, ResponseError) and error.code == "NOSCRIPT"
 
 
 # The expiry is looked at after the step, so that a counter without one gets it, whoever made it. A value that is no
