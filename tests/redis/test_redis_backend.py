@@ -6,6 +6,8 @@ import asyncio
 import json
 import math
 import os
+import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -496,3 +498,111 @@ async def test_pop_leaves_what_is_not_valid(server: Server, bare: redis.Redis) -
         with pytest.raises(DeserializationError):
             await backend.pop("k", int)
         assert await backend.get("k", str) == "text"
+
+
+# Interrupts.
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timer on this platform")
+@pytest.mark.parametrize("raising", [False, True], ids=["calls", "raises"])
+def test_a_signal_handler_may_come_in_the_middle_of_a_blocking_call(server: Server, raising: bool) -> None:
+    """It may use the same face, or raise: no call hangs or gets the reply of another, and the interpreter lives."""
+    program = """
+import signal, sys
+from reinhardt_backends import RedisBackend, SyncBackend
+url, raising = sys.argv[1], sys.argv[2] == "True"
+class Interrupt(BaseException): ...
+busy, handled = False, 0
+def handler(*_):
+    global busy, handled
+    if raising:
+        raise Interrupt
+    if not busy:
+        busy = True
+        face.increment("handled", 60)
+        handled += 1
+        busy = False
+face = SyncBackend(RedisBackend(url, prefix="interrupts:"))
+face.clear()
+face.set_many({f"k{number}": number for number in range(10)}, 60)
+signal.signal(signal.SIGALRM, handler)
+interrupts = turn = 0
+while turn < 2000 and interrupts < 500:
+    try:
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.0005, 0 if raising else 0.001)
+            while turn < 2000:
+                turn += 1
+                assert face.get(f"k{turn % 10}", int) == turn % 10
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    except Interrupt:
+        interrupts += 1
+signal.signal(signal.SIGALRM, signal.SIG_IGN)
+assert interrupts if raising else face.get("handled", int, default=0) == handled > 0
+face.close()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, server.url, str(raising)],
+        timeout=60,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    # An interrupt between making a coroutine and running it leaves it unused, and Python says so.
+    assert done.returncode == 0, done.stderr
+
+
+def test_numbers_are_sent_as_their_text() -> None:
+    """hiredis gets no number, whose text it would take while signal handlers may raise."""
+    from reinhardt_backends._redis._resp import pack
+
+    assert pack((b"SET", "k", 12, 1.5, -(2**63))) == pack((b"SET", "k", b"12", b"1.5", b"-9223372036854775808"))
+
+
+def test_closing_cuts_a_blocking_caller_off_in_its_handshake() -> None:
+    """The server accepted and says nothing; who closes is the reason, not the server."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        backend = RedisBackend(f"redis://127.0.0.1:{silent.getsockname()[1]}")
+        ends: list[BaseException] = []
+
+        def call() -> None:
+            try:
+                SyncBackend(backend).get("k")
+            except BaseException as error:
+                ends.append(error)
+
+        caller = threading.Thread(target=call)
+        caller.start()
+        with silent.accept()[0] as accepted:
+            assert accepted.recv(1024)
+            SyncBackend(backend).close()
+            caller.join(10)
+    assert [type(error) for error in ends] == [BackendClosedError]
+
+
+@pytest.mark.anyio
+async def test_a_harmless_script_outlives_a_lost_reply_and_a_forgotten_script(
+    server: Server, bare: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a restart in the middle of a call: it is sent again, with its source."""
+    from reinhardt_backends._redis._connection import Link, Lost
+    from reinhardt_backends._redis._mux import Loss
+
+    exchange = Link.exchange
+    lost = False
+
+    async def once_lost(link: Link, data: bytes, count: int, deadline: float) -> Any:
+        nonlocal lost
+        if b"EVALSHA" in data and not lost:
+            lost = True
+            raise Lost(Loss(Loss.BROKEN, "lost on purpose"), sent=True)
+        return await exchange(link, data, count, deadline)
+
+    async with RedisBackend(server.url) as backend:
+        await backend.set("k", 1, 60)
+        bare.script_flush()
+        monkeypatch.setattr(Link, "exchange", once_lost)
+        assert await backend.touch("k", None)
+        assert lost
+        assert await backend.ttl("k") == math.inf
