@@ -216,10 +216,12 @@ class RedisBackend(Backend):
         step = check_count(by)
         try:
             if milliseconds is None:
-                return int(await self._client.call(Kind.ONCE, b"INCRBY", name, step))
+                return int(await self._client.call(Kind.ONCE, b"INCRBY", name, b"%d" % step))
             try:
                 # As Script.run does, without a coroutine in between: what is counted is counted often.
-                return int(await self._client.call(Kind.ONCE, *INCREMENT.call, 1, name, step, milliseconds))
+                return int(
+                    await self._client.call(Kind.ONCE, *INCREMENT.call, b"1", name, b"%d" % step, b"%d" % milliseconds)
+                )
             except ResponseError as error:
                 if not is_unknown(error):
                     raise
@@ -323,7 +325,7 @@ class RedisBackend(Backend):
         if step.harmless:
             return await script.run(self._client, kind, names, *args)
         try:
-            return await self._client.call(kind, *script.call, len(names), *names, *args)
+            return await self._client.call(kind, *script.call, b"%d" % len(names), *names, *args)
         except ResponseError as error:
             if not is_unknown(error):
                 raise
@@ -425,7 +427,7 @@ def _expiry(ttl: TTL | KeepTTL | None) -> tuple[bytes | int, ...]:
     checked = check_new_ttl(ttl)
     if checked is None:
         return ()
-    return (b"KEEPTTL",) if isinstance(checked, KeepTTL) else (b"PX", checked)
+    return (b"KEEPTTL",) if isinstance(checked, KeepTTL) else (b"PX", b"%d" % checked)
 
 
 def _batches(items: Sequence[S]) -> Iterator[Sequence[S]]:

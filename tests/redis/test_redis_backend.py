@@ -527,15 +527,16 @@ face.clear()
 face.set_many({f"k{number}": number for number in range(10)}, 60)
 signal.signal(signal.SIGALRM, handler)
 interrupts = turn = 0
+def read():
+    global turn
+    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0 if raising else 0.001)
+    while turn < 2000:
+        turn += 1
+        assert face.get(f"k{turn % 10}", int) == turn % 10
+    signal.setitimer(signal.ITIMER_REAL, 0)
 while turn < 2000 and interrupts < 500:
     try:
-        try:
-            signal.setitimer(signal.ITIMER_REAL, 0.0005, 0 if raising else 0.001)
-            while turn < 2000:
-                turn += 1
-                assert face.get(f"k{turn % 10}", int) == turn % 10
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+        read()
     except Interrupt:
         interrupts += 1
 signal.signal(signal.SIGALRM, signal.SIG_IGN)
