@@ -30,7 +30,7 @@ def lint(session: nox.Session) -> None:
     session.install("ruff>=0.17")
     session.run("ruff", "check", *session.posargs)
     session.run("ruff", "format", *([] if "--fix" in session.posargs else ["--check"]))
-    session.run("python", f"{PACKAGE}/_syncgen.py", "--check")
+    session.run("python", f"{PACKAGE}/_sync/_generate.py", "--check")
 
 
 @nox.session
@@ -45,7 +45,7 @@ def typing(session: nox.Session) -> None:
 @nox.session
 def sync(session: nox.Session) -> None:
     """Generate the blocking face anew; with -- --check, only say whether it is up to date."""
-    session.run("python", f"{PACKAGE}/_syncgen.py", *session.posargs)
+    session.run("python", f"{PACKAGE}/_sync/_generate.py", *session.posargs)
 
 
 @nox.session

@@ -6,7 +6,6 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 from ._backend import Backend
-from ._codec import check_type, decode, encode
 from ._errors import (
     AuthenticationError,
     BackendClosedError,
@@ -24,18 +23,15 @@ from ._errors import (
 from ._memory import MemoryBackend
 from ._sync import SyncBackend
 from ._types import KEEP_TTL, TTL, JSONValue, KeepTTL, check_count, check_key, check_keys, check_ttl
+from ._values import check_type, decode, encode
 
 if TYPE_CHECKING:
-    from ._cache import Cache
-    from ._cache._cached import CachedFunction, SyncCachedFunction
+    from ._cache import Cache, CachedFunction, SyncCachedFunction
     from ._lock import Lock, LockLostError
     from ._redis import RedisBackend
-    from ._session import SessionStore
-    from ._session._types import Session, SessionConflictError, SessionInfo
-    from ._sync_components import SyncCache, SyncLock, SyncSessionStore, SyncThrottle
-    from ._throttle import Throttle
-    from ._throttle._quota import Quota, ThrottleResult
-    from ._throttle._rates import Rate
+    from ._session import Session, SessionConflictError, SessionInfo, SessionStore
+    from ._sync._components import SyncCache, SyncLock, SyncSessionStore, SyncThrottle
+    from ._throttle import Quota, Rate, Throttle, ThrottleResult
 
 __all__ = [
     "KEEP_TTL",
@@ -87,23 +83,23 @@ __all__ = [
 # Resolved on first use, so that importing the package costs no more than what everybody needs.
 _LATE: Final = {
     "Cache": "._cache",
-    "CachedFunction": "._cache._cached",
+    "CachedFunction": "._cache",
     "Lock": "._lock",
     "LockLostError": "._lock",
-    "Quota": "._throttle._quota",
-    "Rate": "._throttle._rates",
+    "Quota": "._throttle",
+    "Rate": "._throttle",
     "RedisBackend": "._redis",
-    "Session": "._session._types",
-    "SessionConflictError": "._session._types",
-    "SessionInfo": "._session._types",
+    "Session": "._session",
+    "SessionConflictError": "._session",
+    "SessionInfo": "._session",
     "SessionStore": "._session",
-    "SyncCache": "._sync_components",
-    "SyncCachedFunction": "._cache._cached",
-    "SyncLock": "._sync_components",
-    "SyncSessionStore": "._sync_components",
-    "SyncThrottle": "._sync_components",
+    "SyncCache": "._sync._components",
+    "SyncCachedFunction": "._cache",
+    "SyncLock": "._sync._components",
+    "SyncSessionStore": "._sync._components",
+    "SyncThrottle": "._sync._components",
     "Throttle": "._throttle",
-    "ThrottleResult": "._throttle._quota",
+    "ThrottleResult": "._throttle",
 }
 
 

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self, overload
 
 from typing_extensions import TypeVar
 
-from ._codec import encode
 from ._errors import BackendClosedError, UnsupportedOperationError
 from ._types import (
     MISSING,
@@ -32,6 +31,7 @@ from ._types import (
     check_new_ttl,
     check_prefix,
 )
+from ._values._codec import encode
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
     from typing_extensions import TypeForm
 
-    from ._steps import Step
+    from ._atomic import Step
 
 T = TypeVar("T")
 D = TypeVar("D", default=None)

@@ -21,15 +21,15 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from ._atomic import Step
 from ._backend import Backend
+from ._component import check_backend, require
 from ._errors import BackendConnectionError, BackendError
-from ._needs import check_backend, require
-from ._steps import Step
 from ._types import MISSING, TTL, check_name, check_ttl
 from ._waiting import IN_LOOP, Signal, Waiting, check_timeout
 
 if TYPE_CHECKING:
-    from ._steps import StepStore
+    from ._atomic import StepStore
 
 _FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 0.25

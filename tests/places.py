@@ -21,9 +21,9 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-import reinhardt_backends._sync_components as faces
+import reinhardt_backends._sync._components as faces
 from reinhardt_backends import Backend, MemoryBackend, RedisBackend
-from reinhardt_backends._bridge import drive
+from reinhardt_backends._blocking._face import drive
 from reinhardt_backends.testing import FakeClock
 from reinhardt_backends.testing._runner import AsyncClothes
 

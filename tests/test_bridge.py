@@ -23,14 +23,14 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from reinhardt_backends._bridge import Driven, Ported, drive
-from reinhardt_backends._portal import Portal, portal
+from reinhardt_backends._blocking._face import Driven, Ported, drive
+from reinhardt_backends._blocking._portal import Portal, portal
 
 PATIENCE = 30
 PREAMBLE = """
 import os, signal, sys, threading
 import anyio
-from reinhardt_backends._bridge import Ported
+from reinhardt_backends._blocking._face import Ported
 
 def say(*words):
     print(*words, flush=True)
@@ -907,7 +907,7 @@ def test_a_child_process_gets_a_portal_of_its_own(runtime: str) -> None:
 def test_a_child_process_is_not_hurt_by_a_lock_that_was_held() -> None:
     process = start(
         """
-        from reinhardt_backends import _portal
+        from reinhardt_backends._blocking import _portal
 
         async def call():
             return 5

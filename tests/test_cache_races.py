@@ -24,7 +24,7 @@ from reinhardt_backends import (
     SyncBackend,
     SyncCache,
 )
-from reinhardt_backends._cache._entries import new_lease
+from reinhardt_backends._cache._stored import new_lease
 from reinhardt_backends.testing import FakeClock
 
 from .caching import ALL, LEASING, WAIT, Counted, Counter, verbs_of
@@ -695,7 +695,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def drive_to_end(coroutine: Any) -> None:
-    from reinhardt_backends._bridge import drive
+    from reinhardt_backends._blocking._face import drive
 
     drive(coroutine)
 

@@ -33,9 +33,9 @@ from pydantic import (
 from pydantic_core import to_json
 
 from reinhardt_backends import DeserializationError, MemoryBackend, SerializationError, decode, encode
-from reinhardt_backends._adapters import CACHED_TYPES, _cache
-from reinhardt_backends._bridge import drive
-from reinhardt_backends._codec import pack, packed_size, same_packed, unpack
+from reinhardt_backends._blocking._face import drive
+from reinhardt_backends._values._codec import pack, packed_size, same_packed, unpack
+from reinhardt_backends._values._readers import CACHED_TYPES, _cache
 
 from .codec_types import (
     Account,

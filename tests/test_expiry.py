@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from reinhardt_backends._expiry import LEVELS, UNFILED, ExpiryRing
+from reinhardt_backends._memory._expiry import LEVELS, UNFILED, ExpiryRing
 
 KEYS = st.sampled_from("abcdef")
 TTLS = st.one_of(

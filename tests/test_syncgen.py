@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from reinhardt_backends import _syncgen
+from reinhardt_backends._sync import _generate
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "reinhardt_backends"
@@ -96,7 +96,7 @@ class Toy:
 USE_TOY = """
 from copied._backend import Backend
 from copied._memory import MemoryBackend
-from copied._sync import SyncBackend, SyncToy
+from copied._sync._backend import SyncBackend, SyncToy
 import anyio, inspect, threading
 
 class Suspending(MemoryBackend):
@@ -141,7 +141,7 @@ def copy(tmp_path: Path) -> Path:
 def generator(package: Path, *arguments: str, **environment: str) -> Any:
     """Run the generator by its path, with nothing but the standard library to import."""
     return subprocess.run(
-        [sys.executable, "-I", "-S", str(package / "_syncgen.py"), *arguments],
+        [sys.executable, "-I", "-S", str(package / "_sync/_generate.py"), *arguments],
         capture_output=True,
         text=True,
         env={**os.environ, **environment},
@@ -161,7 +161,7 @@ def test_the_committed_file_is_what_the_source_makes() -> None:
 
 
 def test_it_runs_as_a_module_too() -> None:
-    command = [sys.executable, "-m", "reinhardt_backends._syncgen", "--check"]
+    command = [sys.executable, "-m", "reinhardt_backends._sync._generate", "--check"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -178,18 +178,18 @@ def test_it_runs_as_a_module_too() -> None:
     ],
 )
 def test_check_fails_with_a_diff_on_any_change_and_changes_nothing(copy: Path, tamper: Callable[[str], str]) -> None:
-    output = copy / "_sync.py"
+    output = copy / "_sync/_backend.py"
     changed = tamper(output.read_text(encoding="utf-8")).encode()
     output.write_bytes(changed)
     done = generator(copy, "--check")
     assert done.returncode == 1
-    assert done.stdout.startswith("--- _sync.py\n+++ _sync.py, generated anew\n@@ ")
-    assert "run python -m reinhardt_backends._syncgen" in done.stderr
+    assert done.stdout.startswith("--- _sync/_backend.py\n+++ _sync/_backend.py, generated anew\n@@ ")
+    assert "run python -m reinhardt_backends._sync._generate" in done.stderr
     assert output.read_bytes() == changed
 
 
 def test_check_fails_if_there_is_no_file(copy: Path) -> None:
-    (copy / "_sync.py").unlink()
+    (copy / "_sync/_backend.py").unlink()
     assert generator(copy, "--check").returncode == 1
 
 
@@ -205,26 +205,26 @@ def test_a_change_of_the_source_shows_in_the_diff(copy: Path) -> None:
 def test_it_writes_the_same_every_time(copy: Path) -> None:
     written = set()
     for seed in ("1", "2", "3"):
-        (copy / "_sync.py").unlink()
+        (copy / "_sync/_backend.py").unlink()
         done = subprocess.run(
-            [sys.executable, "-S", str(copy / "_syncgen.py")],
+            [sys.executable, "-S", str(copy / "_sync/_generate.py")],
             env={**os.environ, "PYTHONHASHSEED": seed, "LC_ALL": "C"},
             check=False,
         )
         assert done.returncode == 0
-        written.add((copy / "_sync.py").read_bytes())
+        written.add((copy / "_sync/_backend.py").read_bytes())
     assert len(written) == 1
 
 
 def test_the_file_says_where_it_comes_from() -> None:
-    head = (PACKAGE / "_sync.py").read_text(encoding="utf-8").splitlines()[:2]
-    assert head[0].startswith("# Generated from _backend.py, _memory.py")
+    head = (PACKAGE / "_sync/_backend.py").read_text(encoding="utf-8").splitlines()[:2]
+    assert head[0].startswith("# Generated from _backend.py, _memory/_backend.py")
     assert "Do not edit" in head[0]
-    assert "python -m reinhardt_backends._syncgen" in head[1]
+    assert "python -m reinhardt_backends._sync._generate" in head[1]
 
 
 def test_over_memory_every_verb_calls_a_plain_function() -> None:
-    tree = ast.parse((PACKAGE / "_sync.py").read_text(encoding="utf-8"))
+    tree = ast.parse((PACKAGE / "_sync/_backend.py").read_text(encoding="utf-8"))
     backend, memory = [node for node in tree.body if isinstance(node, ast.ClassDef)][:2]
     names = {node.name for node in backend.body if isinstance(node, ast.FunctionDef) and node.name[0] != "_"}
     fast = {node.name for node in memory.body if isinstance(node, ast.FunctionDef)}
@@ -234,18 +234,18 @@ def test_over_memory_every_verb_calls_a_plain_function() -> None:
 
 def test_a_verb_that_does_more_than_call_a_plain_function_is_driven(copy: Path) -> None:
     change(
-        copy / "_memory.py",
+        copy / "_memory/_backend.py",
         "        return self._exists(key)",
         "        found = self._exists(key)\n        return found",
     )
-    assert "_exists" not in _syncgen.generate(copy)
-    assert "_delete" in _syncgen.generate(copy)
+    assert "_exists" not in _generate.generate(copy)
+    assert "_delete" in _generate.generate(copy)
 
 
 def test_a_component_gets_a_face_by_one_line_in_the_table(copy: Path) -> None:
     (copy / "_toy.py").write_text(TOY, encoding="utf-8")
-    text = _syncgen.generate(copy, (*_syncgen.FACES, _syncgen.Face("_toy.py", "Toy")))
-    (copy / "_sync.py").write_text(text, encoding="utf-8")
+    text = _generate.generate(copy, (*_generate.FACES, _generate.Face("_toy.py", "Toy")))
+    (copy / "_sync/_backend.py").write_text(text, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-c", USE_TOY],
         cwd=copy.parent,
@@ -271,22 +271,22 @@ def test_a_component_gets_a_face_by_one_line_in_the_table(copy: Path) -> None:
 def test_a_source_that_cannot_be_cut_is_an_error_that_says_where(copy: Path, old: str, new: str, message: str) -> None:
     (copy / "_toy.py").write_text(TOY, encoding="utf-8")
     change(copy / "_toy.py", old, new)
-    with pytest.raises(_syncgen.GeneratorError, match=message):
-        _syncgen.generate(copy, (*_syncgen.FACES, _syncgen.Face("_toy.py", "Toy")))
+    with pytest.raises(_generate.GeneratorError, match=message):
+        _generate.generate(copy, (*_generate.FACES, _generate.Face("_toy.py", "Toy")))
 
 
 def test_text_that_is_not_ascii_is_cut_at_the_right_place(copy: Path) -> None:
     change(copy / "_backend.py", "Return whether ``key`` is live.", "Return whether ``key`` lives; ¿ß?.")
     change(copy / "_backend.py", 'prefix: str = ""', 'prefix: str = "ä"')
-    text = _syncgen.generate(copy)
+    text = _generate.generate(copy)
     assert '"""Return whether ``key`` lives; ¿ß?.\n' in text
     assert 'def scan(self, prefix: str = "ä") -> Iterator[str]:' in text
     ast.parse(text)
 
 
 def test_a_signature_takes_one_line_where_it_fits() -> None:
-    assert _syncgen.joined("def f(\n        self, a: int\n    ) -> int:") == "def f(self, a: int) -> int:"
+    assert _generate.joined("def f(\n        self, a: int\n    ) -> int:") == "def f(self, a: int) -> int:"
     long = f"def f(\n        self, {'a' * 110}: int\n    ) -> int:"
-    assert _syncgen.joined(long) == long
+    assert _generate.joined(long) == long
     trailing = "def f(\n        self,\n        a: int,\n    ) -> int:"
-    assert _syncgen.joined(trailing) == trailing
+    assert _generate.joined(trailing) == trailing

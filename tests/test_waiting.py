@@ -10,8 +10,8 @@ import anyio.lowlevel
 import pytest
 
 from reinhardt_backends import Backend, MemoryBackend, SyncBackend, UnsupportedOperationError
-from reinhardt_backends._bridge import drive
-from reinhardt_backends._needs import check_backend, provides, require
+from reinhardt_backends._blocking._face import drive
+from reinhardt_backends._component import check_backend, provides, require
 from reinhardt_backends._waiting import IN_LOOP, IN_THREAD, Signal, check_timeout
 
 from .places import Comparing, SixVerbs

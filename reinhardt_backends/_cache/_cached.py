@@ -13,13 +13,13 @@ import typing
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, overload
 
-from .._bridge import drive
+from .._blocking._face import drive
 from .._errors import DeserializationError, ResponseError
 from .._types import MISSING
 from ._engine import Engine
-from ._entries import recipe_of
-from ._keys import Arguments, KeyTemplate
-from ._store import NOTHING, Job
+from ._key_template import Arguments, KeyTemplate
+from ._lookup import NOTHING, Job
+from ._stored import recipe_of
 
 if TYPE_CHECKING:
     from .._types import TTL

@@ -23,7 +23,6 @@ import time
 from typing import Any, Final
 
 from .._backend import Backend
-from .._codec import decode, encode
 from .._errors import (
     BackendClosedError,
     BackendConnectionError,
@@ -34,10 +33,11 @@ from .._errors import (
     SerializationError,
 )
 from .._types import MISSING
+from .._values._codec import decode, encode
 from .._waiting import IN_LOOP, IN_THREAD, Waiting
-from ._entries import UNREADABLE, is_lease, new_lease, new_token, stored_form
+from ._lookup import Job, Seen, Shelf
 from ._single_flight import Aboard, Flight, Flights
-from ._store import Job, Seen, Shelf
+from ._stored import UNREADABLE, is_lease, new_lease, new_token, stored_form
 
 AWAY: Final = (BackendConnectionError, OutcomeUnknownError, ResponseError, CapacityError)
 """What a backend raises while its store is away, or refuses to serve."""

@@ -22,12 +22,12 @@ from .._errors import (
     BackendTimeoutError,
 )
 from .._io import Attempt, Port, Runtime, connect_tcp, connect_unix
-from ._connection import Link, Lost, bare, describe
+from ._link import Link, Lost, bare, describe
 from ._mux import Loss
 from ._option_checks import Secret
 from ._options import Options
+from ._protocol import Refusal, pack
 from ._replies import error_for, parse
-from ._resp import Refusal, pack
 from ._wire import PlainWire, TlsWire, Wire
 
 #: Segments of this size at most on a connection for large values. A server writes as much of a reply as the socket

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from math import inf
 from typing import Any, Final
 
-from ._resp import NOTHING, Push
+from ._protocol import NOTHING, Push
 
 #: How many commands may be in flight on one connection, and how many bytes may wait to be sent.
 MAX_SLOTS: Final = 1024

@@ -15,7 +15,7 @@ from redis.connection import ConnectionPool
 from redis.exceptions import RedisError
 
 from ._option_checks import CHECKS, Secret
-from ._tls_options import TLS_OPTIONS, context_from
+from ._tls import TLS_OPTIONS, context_from
 
 DEFAULT_PORT: Final = 6379
 

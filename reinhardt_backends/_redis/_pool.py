@@ -12,8 +12,8 @@ from time import monotonic
 
 from .._errors import BackendClosedError, BackendError, BackendTimeoutError
 from .._io import Attempt, Runtime, blocking_runtime
-from ._connection import Link
 from ._handshake import open_link
+from ._link import Link
 from ._mux import Loss
 from ._options import Options
 from ._outage import Outage

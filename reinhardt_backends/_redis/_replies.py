@@ -11,7 +11,7 @@ import re
 from typing import Final
 
 from .._errors import AuthenticationError, BackendConnectionError, BackendError, ResponseError
-from ._resp import Refusal
+from ._protocol import Refusal
 
 #: Nothing was executed, and it may well be in a moment.
 TRANSIENT: Final = frozenset({"LOADING", "TRYAGAIN", "BUSY", "MASTERDOWN"})

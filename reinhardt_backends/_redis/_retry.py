@@ -17,14 +17,14 @@ from .._errors import (
     BackendTimeoutError,
     OutcomeUnknownError,
 )
-from ._connection import Lost
 from ._kind import Kind
 from ._lanes import Lane
+from ._link import Lost
 from ._mux import Loss
 from ._outage import MAX_RESENDS, backoff
 from ._pool import Pool
+from ._protocol import Refusal
 from ._replies import error_for, is_read_only, is_transient
-from ._resp import Refusal
 
 
 class History:

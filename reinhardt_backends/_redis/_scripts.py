@@ -16,8 +16,8 @@ from .._errors import BackendConnectionError, OutcomeUnknownError, ResponseError
 from ._kind import Kind
 
 if TYPE_CHECKING:
-    from .._steps import Step
-    from ._topology import Client
+    from .._atomic import Step
+    from ._client import Client
 
 
 class Script:

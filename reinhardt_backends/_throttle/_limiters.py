@@ -17,12 +17,12 @@ import time
 from collections.abc import Awaitable
 from typing import Any, Literal, Protocol, TypeAlias
 
+from .._atomic import Step
 from .._backend import Backend
-from .._needs import provides, require
-from .._steps import Step
+from .._component import provides, require
 from .._types import MISSING
+from ._decisions import ALLOW, STEPS
 from ._rates import Rate
-from ._steps import ALLOW, STEPS
 
 Algorithm: TypeAlias = Literal["fixed-window", "sliding-window", "gcra"]
 

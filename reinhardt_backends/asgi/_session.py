@@ -17,8 +17,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from .._session import SessionStore
-from .._session._types import Session, SessionConflictError
+from .._session._session import Session, SessionConflictError
+from .._session._store import SessionStore
 from .._types import MISSING, TTL, check_ttl
 from ._cookies import Cookie, SameSite
 from ._messages import RESPONSES, App, Field, Message, Receive, Scope, Send, has_field, serves, with_fields

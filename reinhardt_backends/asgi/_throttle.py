@@ -6,8 +6,8 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeAlias
 
-from .._throttle import Throttle
-from .._throttle._quota import ThrottleResult
+from .._throttle._result import ThrottleResult
+from .._throttle._throttle import Throttle
 from ._client import Address, ClientAddress, Network
 from ._messages import RESPONSES, App, Field, Message, Receive, Scope, Send, refuse, serves, with_fields
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator, MutableMapping
 from typing import Any, Final
 
-from .._codec import decode, encode
-from .._session._types import Session
+from .._session._session import Session
 from .._types import MISSING, check_key
+from .._values._codec import decode, encode
 
 _KEEP: Final[Any] = MISSING
 

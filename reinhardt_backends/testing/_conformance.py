@@ -8,11 +8,11 @@ from typing import ClassVar
 import pytest
 
 from .._backend import Backend
-from ._further import FurtherVerbs
+from ._arguments import Terms
+from ._optional_verbs import FurtherVerbs
+from ._required_verbs import SixVerbs
 from ._runner import FURTHER_VERBS
 from ._sharing import Sharing
-from ._six import SixVerbs
-from ._terms import Terms
 from ._values import Values
 
 

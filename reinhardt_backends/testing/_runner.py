@@ -18,8 +18,8 @@ import anyio
 import pytest
 
 from .._backend import Backend
-from .._bridge import drive
-from .._sync import SyncBackend
+from .._blocking._face import drive
+from .._sync._backend import SyncBackend
 
 T = TypeVar("T")
 Test = Callable[[Any, Backend], Awaitable[None]]

@@ -7,10 +7,10 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
-from reinhardt_backends._redis._connection import Link
+from reinhardt_backends._redis._client import Client
 from reinhardt_backends._redis._kind import Kind
+from reinhardt_backends._redis._link import Link
 from reinhardt_backends._redis._options import Options
-from reinhardt_backends._redis._topology import Client
 
 T = TypeVar("T")
 

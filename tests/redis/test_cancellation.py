@@ -16,7 +16,7 @@ from driving import IDEMPOTENT, READ, assert_idle, client_for, links
 from peers import listening, relay
 from servers import Server
 
-from reinhardt_backends._redis import _connection
+from reinhardt_backends._redis import _link
 
 SIZES = [3, 20, 1_000, 40_000, 300_000, 1_000_000]
 
@@ -122,8 +122,8 @@ def test_cancelled_by_asyncio_in_a_thousand_runs(server: Server, runtime: str, p
 def test_cancelled_while_there_is_hardly_any_room(
     server: Server, runtime: str, part: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_connection, "MAX_SLOTS", 3)
-    monkeypatch.setattr(_connection, "MAX_UNSENT", 500)
+    monkeypatch.setattr(_link, "MAX_SLOTS", 3)
+    monkeypatch.setattr(_link, "MAX_UNSENT", 500)
     _run(runtime, _storm, server.url, range(part * 100, part * 100 + 100), False)
 
 

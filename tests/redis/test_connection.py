@@ -24,7 +24,7 @@ from servers import Server, available, running
 
 from reinhardt_backends import BackendClosedError, BackendConnectionError, OutcomeUnknownError, ResponseError, _io
 from reinhardt_backends._io import _base
-from reinhardt_backends._redis._connection import Link
+from reinhardt_backends._redis._link import Link
 from reinhardt_backends._redis._mux import MAX_SLOTS
 
 pytestmark = pytest.mark.anyio
@@ -301,9 +301,9 @@ async def test_the_runtime_for_loops_without_readers(server: Server, monkeypatch
     from anyio.lowlevel import current_token
 
     from reinhardt_backends._io._anyio import AnyioRuntime
-    from reinhardt_backends._redis import _core
+    from reinhardt_backends._redis import _connections
 
-    monkeypatch.setattr(_core, "runtime_for", lambda _: AnyioRuntime(current_token()))
+    monkeypatch.setattr(_connections, "runtime_for", lambda _: AnyioRuntime(current_token()))
     client = client_for(server.url, timeout=20)
     value = b"x" * 3_000_000
     async with anyio.create_task_group() as group:

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("redis")
 from reinhardt_backends._redis._mux import Loss, Mux, Slot
-from reinhardt_backends._redis._resp import NOTHING, Push
+from reinhardt_backends._redis._protocol import NOTHING, Push
 
 
 class Bench:

@@ -27,7 +27,7 @@ from reinhardt_backends import (
     OutcomeUnknownError,
     ResponseError,
 )
-from reinhardt_backends._redis._connection import Lost
+from reinhardt_backends._redis._link import Lost
 
 pytestmark = pytest.mark.anyio
 

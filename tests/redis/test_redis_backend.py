@@ -197,7 +197,7 @@ async def test_a_verb_takes_one_round_trip(
     server: Server, verb: Callable[[Backend], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once the scripts are known to the server, each verb makes one exchange on the connection."""
-    from reinhardt_backends._redis._connection import Link
+    from reinhardt_backends._redis._link import Link
 
     async with RedisBackend(server.url) as backend:
         await verb(backend)
@@ -556,7 +556,7 @@ face.close()
 
 def test_numbers_are_sent_as_their_text() -> None:
     """hiredis gets no number, whose text it would take while signal handlers may raise."""
-    from reinhardt_backends._redis._resp import pack
+    from reinhardt_backends._redis._protocol import pack
 
     assert pack((b"SET", "k", 12, 1.5, -(2**63))) == pack((b"SET", "k", b"12", b"1.5", b"-9223372036854775808"))
 
@@ -587,7 +587,7 @@ async def test_a_harmless_script_outlives_a_lost_reply_and_a_forgotten_script(
     server: Server, bare: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a restart in the middle of a call: it is sent again, with its source."""
-    from reinhardt_backends._redis._connection import Link, Lost
+    from reinhardt_backends._redis._link import Link, Lost
     from reinhardt_backends._redis._mux import Loss
 
     exchange = Link.exchange

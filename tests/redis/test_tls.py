@@ -21,7 +21,7 @@ from peers import greet, holding, listening
 from servers import Server, available, free_port, running
 
 from reinhardt_backends import BackendConnectionError, BackendTimeoutError, OutcomeUnknownError
-from reinhardt_backends._redis._topology import Client
+from reinhardt_backends._redis._client import Client
 
 pytestmark = pytest.mark.anyio
 

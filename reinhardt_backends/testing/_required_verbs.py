@@ -9,8 +9,8 @@ import pytest
 from .._backend import Backend
 from .._errors import CounterError, DeserializationError, UnsupportedOperationError
 from .._types import KEEP_TTL, MAX_COUNT, MIN_COUNT
-from ._calls import BY_KEY, scanned
 from ._runner import FURTHER_VERBS, ConformanceRunner, promise
+from ._verb_tables import BY_KEY, scanned
 
 NO_COUNTERS: Final[tuple[Any, ...]] = (
     "", "5", "text", 1.0, 5.5, True, False, None, [1], {"a": 1}, b"5", b"", MAX_COUNT + 1, MIN_COUNT - 1, 10**100

@@ -1,5 +1,5 @@
-# Generated from _throttle/__init__.py, _cache/__init__.py, _session/__init__.py, _lock.py. Do not edit.
-# Change those, and run python -m reinhardt_backends._syncgen
+# Generated from _throttle/_throttle.py, _cache/_cache.py, _session/_store.py, _lock.py. Do not edit.
+# Change those, and run python -m reinhardt_backends._sync._generate
 """The blocking faces: what is asynchronous elsewhere, for code that does not await."""
 
 from __future__ import annotations
@@ -8,20 +8,20 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, cast, overload
 
-from ._backend import Backend
-from ._bridge import Driven, Face
-from ._cache import Cache, Factory, OnCacheError, Value
-from ._cache._cached import SyncCachedDecorator
-from ._lock import Lock
-from ._session import SessionStore
-from ._session._types import Data, Session, SessionInfo
-from ._sync import SyncBackend
-from ._throttle import OnError, Throttle
-from ._throttle._limiters import Algorithm
-from ._throttle._quota import ThrottleResult
-from ._throttle._rates import Rate
-from ._types import MISSING, TTL
-from ._waiting import IN_THREAD
+from .._backend import Backend
+from .._blocking._face import Driven, Face
+from .._cache._cache import Cache, Factory, OnCacheError, Value
+from .._cache._cached import SyncCachedDecorator
+from .._lock import Lock
+from .._session._session import Data, Session, SessionInfo
+from .._session._store import SessionStore
+from .._throttle._limiters import Algorithm
+from .._throttle._rates import Rate
+from .._throttle._result import ThrottleResult
+from .._throttle._throttle import OnError, Throttle
+from .._types import MISSING, TTL
+from .._waiting import IN_THREAD
+from ._backend import SyncBackend
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

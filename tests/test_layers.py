@@ -1,4 +1,4 @@
-"""The rooms of the house: each imports only from rooms above its own in this list."""
+"""The layers: each module imports only from layers below its own."""
 
 from __future__ import annotations
 
@@ -11,31 +11,29 @@ import pytest
 
 import reinhardt_backends
 
-# From the ground up. A name that ends in a dot is a package, whose modules may import one another.
-ROOMS = (
-    "_errors", "_types", "_adapters", "_readable", "_codec", "_steps", "_backend", "_needs",
-    "_expiry", "_bounded", "_entries", "_memory",
-    "_io.", "_waiting", "_redis.",
-    "_portal", "_bridge", "_blocked", "_syncgen",
-    "_throttle.", "_cache.", "_session.", "_lock", "_sync", "_sync_components", "asgi.", "testing.", "__init__",
+# From the bottom up. A name that ends in a dot is a folder, whose modules may import one another.
+LAYERS = (
+    "_errors", "_types", "_values.", "_atomic", "_backend", "_component",
+    "_memory.", "_io.", "_waiting", "_redis.", "_blocking.",
+    "_throttle.", "_cache.", "_session.", "_lock", "_sync.", "asgi.", "testing.", "__init__",
 )  # fmt: skip
-STDLIB_ONLY = {"_errors", "_syncgen"}
-# Which rooms may import these. The portal asks asyncio whether it is called from its own loop.
+STDLIB_ONLY = {"_errors"}
+# Which layers may import these. The portal asks asyncio whether it is called from its own loop.
 FOREIGN = {
     "redis": {"_redis."},
     "hiredis": {"_redis."},
-    "asyncio": {"_io.", "_portal"},
-    "trio": {"_io.", "_portal"},
+    "asyncio": {"_io.", "_blocking."},
+    "trio": {"_io.", "_blocking."},
     "pytest": {"testing."},
-    "cachetools": {"_adapters", "_bounded"},
+    "cachetools": {"_values.", "_memory."},
 }
 ROOT = Path(reinhardt_backends.__file__).parent
 FILES = sorted(path for path in ROOT.rglob("*.py") if "__pycache__" not in path.parts)
 
 
-def room_of(parts: tuple[str, ...]) -> str:
-    """The room of a module, given by its path in the package."""
-    if parts and f"{parts[0]}." in ROOMS:
+def layer_of(parts: tuple[str, ...]) -> str:
+    """The layer of a module, given by its path in the package."""
+    if parts and f"{parts[0]}." in LAYERS:
         return f"{parts[0]}."
     return parts[0] if parts else "__init__"
 
@@ -67,23 +65,23 @@ def imports_of(path: Path) -> Iterator[tuple[int, str, tuple[str, ...]]]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_room_imports_from_above(path: Path) -> None:
-    """A module imports nothing from the rooms below its own, and foreign packages only where they belong."""
-    room = room_of(module_parts(path))
-    assert room in ROOMS, f"{room} is not in the list of rooms"
+def test_a_module_imports_only_from_layers_below(path: Path) -> None:
+    """A module imports nothing from the layers above its own, and foreign packages only where they belong."""
+    layer = layer_of(module_parts(path))
+    assert layer in LAYERS, f"{layer} is not in the list of layers"
     for line, package, target in imports_of(path):
         if package == ROOT.name:
-            wanted = room_of(target)
-            assert wanted in ROOMS, f"{wanted} is not in the list of rooms"
-            allowed = ROOMS.index(wanted) < ROOMS.index(room) or (wanted == room and room.endswith("."))
-            assert allowed, f"{path.name}:{line} imports {wanted} from {room}"
+            wanted = layer_of(target)
+            assert wanted in LAYERS, f"{wanted} is not in the list of layers"
+            allowed = LAYERS.index(wanted) < LAYERS.index(layer) or (wanted == layer and layer.endswith("."))
+            assert allowed, f"{path.name}:{line} imports {wanted} from {layer}"
         if package in FOREIGN:
-            assert room in FOREIGN[package], f"{path.name}:{line} imports {package}"
-        if room in STDLIB_ONLY:
+            assert layer in FOREIGN[package], f"{path.name}:{line} imports {package}"
+        if layer in STDLIB_ONLY:
             assert package in sys.stdlib_module_names, f"{path.name}:{line} imports {package}"
 
 
 def test_only_from_url_imports_by_name() -> None:
     """importlib, which could go round the order, is used by tables of ours; others only ask whether trio is there."""
     users = {path.name for path in FILES for _, package, _ in imports_of(path) if package == "importlib"}
-    assert users <= {"__init__.py", "_backend.py", "_bridge.py", "_runner.py"}
+    assert users <= {"__init__.py", "_backend.py", "_face.py", "_runner.py"}

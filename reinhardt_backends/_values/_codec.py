@@ -1,7 +1,7 @@
 """Values to bytes and back: JSON by pydantic, strict on reading; top-level ``bytes`` raw behind one ``0x00`` byte.
 
 Writing has no type to go by but that of the value, so it writes what pydantic writes for it and then makes sure of what
-``set`` promises: that the same type reads it back. ``_readable.py`` does that part.
+``set`` promises: that the same type reads it back. ``_round_trip.py`` does that part.
 
 Reading never coerces: what is not a valid value of the type asked for is a ``DeserializationError``. Text that JSON
 can only spell as a string (a datetime, a UUID, ...) is read as itself, which is what pydantic's strict mode means for
@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from pydantic_core import from_json, to_json
 
-from ._adapters import Reader, reader_for, type_name
-from ._errors import DeserializationError
-from ._readable import json_of
-from ._types import is_encodable
+from .._errors import DeserializationError
+from .._types import is_encodable
+from ._readers import Reader, reader_for, type_name
+from ._round_trip import json_of
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

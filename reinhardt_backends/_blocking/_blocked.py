@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from ._backend import Backend
-from ._bridge import Runner
+from .._backend import Backend
+from ._face import Runner
 
 
 def blocked(backend: Backend, runner: Runner) -> Backend:

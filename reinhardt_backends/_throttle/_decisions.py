@@ -6,7 +6,7 @@ what one of 1 would meet, and changes nothing. The answer is 1 or 0 (allowed or 
 list: that, and for each rate what remains, the time until it is as if there had been no hits, and the time until it
 allows the cost. Only what every rate allows is counted, and only then is anything written.
 
-The state is a JSON string of whole numbers with commas between them, as ``_windows.py`` has them. A single rate by
+The state is a JSON string of whole numbers with commas between them, as ``_algorithms.py`` has them. A single rate by
 ``fixed-window`` needs no such thing: it is a counter that expires with its window, and its brief answer has a step of
 its own. What is something else was not written here, and counts as nothing.
 """
@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from .._steps import Step, StepStore
-from ._windows import FIXED, GCRA, SLIDING, Algorithm, Limits, Numbers
+from .._atomic import Step, StepStore
+from ._algorithms import FIXED, GCRA, SLIDING, Algorithm, Limits, Numbers
 
 MICRO: Final = 1_000_000
 

@@ -14,12 +14,8 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 from urllib.parse import parse_qsl, urlsplit
 
-from ._backend import Backend, typed_as
-from ._bounded import Policy
-from ._codec import check_type, pack, same_packed, unpack
-from ._entries import CLOSED, NEVER, Entries, Entry, always, peek
-from ._expiry import UNFILED
-from ._types import (
+from .._backend import Backend, typed_as
+from .._types import (
     KEEP_TTL,
     MAX_TTL,
     MILLISECONDS,
@@ -32,9 +28,13 @@ from ._types import (
     check_mapping,
     check_prefix,
 )
+from .._values._codec import check_type, pack, same_packed, unpack
+from ._bounded import Policy
+from ._entries import CLOSED, NEVER, Entries, Entry, always, peek
+from ._expiry import UNFILED
 
 if TYPE_CHECKING:
-    from ._steps import Step
+    from .._atomic import Step
 
 # Between these CPython compares fastest, and sums are far from 64 bits.
 _LOW: Final = -(10**9)

@@ -20,11 +20,11 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
+from .._errors import BackendClosedError, CounterError
+from .._types import MAX_COUNT, MAX_TTL, MIN_COUNT, MISSING, TTL, KeepTTL, check_key, check_ttl
+from .._values._codec import pack, unpack
 from ._bounded import BoundedMapping, check_bounds
-from ._codec import pack, unpack
-from ._errors import BackendClosedError, CounterError
 from ._expiry import UNFILED, ExpiryRing
-from ._types import MAX_COUNT, MAX_TTL, MIN_COUNT, MISSING, TTL, KeepTTL, check_key, check_ttl
 
 Entry = tuple[Any, float, int]
 

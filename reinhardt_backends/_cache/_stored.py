@@ -21,9 +21,9 @@ from typing import Any, Final, NamedTuple
 
 from pydantic_core import from_json, to_json
 
-from .._codec import check_type, decode, encode
 from .._errors import DeserializationError
 from .._types import MISSING, TTL, check_ttl
+from .._values._codec import check_type, decode, encode
 
 _LEASE: Final = b"L"
 _BYTES: Final = b"B"

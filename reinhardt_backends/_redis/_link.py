@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from .._io import Port, Runtime
 from ._mux import MAX_SLOTS, MAX_UNSENT, Loss, Mux, Slot
-from ._resp import NOTHING, ProtocolError, Refusal, new_parser
+from ._protocol import NOTHING, ProtocolError, Refusal, new_parser
 from ._wire import Wire
 
 #: How much is read before others get their turn: the size of the buffer, and how often it is filled.

@@ -12,8 +12,8 @@ import pytest
 from .._backend import Backend
 from .._errors import BackendClosedError, DeserializationError
 from .._types import KEEP_TTL
-from ._calls import BY_KEY, provided, scanned
 from ._runner import ConformanceRunner, promise
+from ._verb_tables import BY_KEY, provided, scanned
 
 
 class FurtherVerbs(ConformanceRunner):

@@ -15,8 +15,8 @@ from typing import Any, Final, Literal
 
 from cachetools import Cache, FIFOCache, LFUCache, LRUCache
 
-from ._codec import packed_size
-from ._errors import CapacityError
+from .._errors import CapacityError
+from .._values._codec import packed_size
 
 Policy = Literal["lru", "lfu", "fifo"]
 Evicted = Callable[[str, Any], None]

@@ -1,5 +1,5 @@
-# Generated from _backend.py, _memory.py. Do not edit.
-# Change those, and run python -m reinhardt_backends._syncgen
+# Generated from _backend.py, _memory/_backend.py. Do not edit.
+# Change those, and run python -m reinhardt_backends._sync._generate
 """The blocking faces: what is asynchronous elsewhere, for code that does not await."""
 
 from __future__ import annotations
@@ -7,11 +7,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self, overload
 
-from ._backend import Backend, D, T
-from ._bridge import Face, choose
-from ._memory import MemoryBackend
-from ._portal import Runtime
-from ._types import TTL, JSONValue, KeepTTL
+from .._backend import Backend, D, T
+from .._blocking._face import Face, choose
+from .._blocking._portal import Runtime
+from .._memory._backend import MemoryBackend
+from .._types import TTL, JSONValue, KeepTTL
 
 if TYPE_CHECKING:
     from types import TracebackType

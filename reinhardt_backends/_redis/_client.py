@@ -16,14 +16,14 @@ from typing import Any
 
 from .._errors import BackendError
 from .._io._current import current_loop
-from ._connection import Lost
-from ._core import LARGE, Core
+from ._connections import LARGE, Core
 from ._kind import Kind
 from ._lanes import Lane
+from ._link import Lost
 from ._options import Options
 from ._pool import Pool
+from ._protocol import Refusal, pack
 from ._replies import error_for, is_read_only
-from ._resp import Refusal, pack
 from ._retry import History, refusal_in
 
 

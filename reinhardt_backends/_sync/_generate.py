@@ -1,4 +1,4 @@
-"""The generator of the blocking faces, ``_sync*.py``: ``python -m reinhardt_backends._syncgen [--check]``.
+"""The generator of the blocking faces beside it: ``python -m reinhardt_backends._sync._generate [--check]``.
 
 Signatures, overloads, decorators and docstrings are cut out of the asynchronous source as they stand, at the positions
 that ``ast`` gives, so that type checkers and editors see the real thing. What changes is little: ``async`` goes, names
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
-HERE: Final = Path(__file__).resolve().parent
+PACKAGE: Final = Path(__file__).resolve().parent.parent
 WIDTH: Final = 120
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
@@ -113,16 +113,16 @@ class _SyncMemory(SyncBackend):
 '''
 
 FACES: Final = (
-    Face("_backend.py", "Backend", SYNC_BACKEND, ("_memory.py", "MemoryBackend"), (SYNC_MEMORY, "_memory")),
+    Face("_backend.py", "Backend", SYNC_BACKEND, ("_memory/_backend.py", "MemoryBackend"), (SYNC_MEMORY, "_memory")),
 )
 COMPONENTS: Final = (
-    Face("_throttle/__init__.py", "Throttle"),
-    Face("_cache/__init__.py", "Cache", runner="target._block(face)"),
-    Face("_session/__init__.py", "SessionStore", runner="face._runner"),
+    Face("_throttle/_throttle.py", "Throttle"),
+    Face("_cache/_cache.py", "Cache", runner="target._block(face)"),
+    Face("_session/_store.py", "SessionStore", runner="face._runner"),
     Face("_lock.py", "Lock"),
 )
 
-OUTPUTS: Final = {"_sync.py": FACES, "_sync_components.py": COMPONENTS}
+OUTPUTS: Final = {"_sync/_backend.py": FACES, "_sync/_components.py": COMPONENTS}
 """What is written into which file. The components are apart, so that who does not use them need not load them."""
 
 RENAMED: Final = {"aclose": "close", "__aenter__": "__enter__", "__aexit__": "__exit__"}
@@ -147,14 +147,14 @@ SECRET: Final = frozenset({"id"})
 """Arguments that no frame may keep while a call runs: a traceback may show the variables of its frames."""
 
 PROVIDED: Final = {
-    "Driven": "._bridge",
-    "Face": "._bridge",
+    "Driven": "._blocking._face",
+    "Face": "._blocking._face",
     "IN_THREAD": "._waiting",
     "SyncCachedDecorator": "._cache._cached",
-    "SyncBackend": "._sync",
+    "SyncBackend": "._sync._backend",
     "cast": "typing",
-    "choose": "._bridge",
-    "Runtime": "._portal",
+    "choose": "._blocking._face",
+    "Runtime": "._blocking._portal",
 }
 """What the heads need and the source does not import."""
 
@@ -427,7 +427,7 @@ def write_imports(body: str, known: dict[str, tuple[str, bool]]) -> str:
 def _import_lines(wanted: dict[str, str]) -> str:
     modules: dict[str, list[str]] = {}
     for name, module in wanted.items():
-        modules.setdefault(module, []).append(name)
+        modules.setdefault(_from_here(module), []).append(name)
     sections: dict[int, list[str]] = {}
     for module in sorted(modules, key=str.lower):
         names = sorted(modules[module], key=lambda name: (_rank(name), name))
@@ -436,13 +436,20 @@ def _import_lines(wanted: dict[str, str]) -> str:
     return "\n".join("".join(sections[section]) for section in sorted(sections))
 
 
+def _from_here(module: str) -> str:
+    """Return a relative module name as a generated file spells it, which is in the folder ``_sync``."""
+    if module.startswith("._sync."):
+        return module.removeprefix("._sync")
+    return f".{module}" if module.startswith(".") else module
+
+
 def _rank(name: str) -> int:
     if name.isupper() and len(name) > 1:
         return 0
     return 1 if name[0].isupper() else 2
 
 
-def generate(directory: Path = HERE, faces: tuple[Face, ...] = FACES) -> str:
+def generate(directory: Path = PACKAGE, faces: tuple[Face, ...] = FACES) -> str:
     """Return the text of a file of faces for the source in ``directory``."""
     renames = {face.name: f"Sync{face.name}" for face in faces}
     sources = [Source(directory, face.room) for face in faces]
@@ -459,7 +466,7 @@ def generate(directory: Path = HERE, faces: tuple[Face, ...] = FACES) -> str:
     rooms = ", ".join(dict.fromkeys(room for face in faces for room in [face.room, *(face.plain or ())[:1]]))
     return (
         f"# Generated from {rooms}. Do not edit.\n"
-        "# Change those, and run python -m reinhardt_backends._syncgen\n"
+        "# Change those, and run python -m reinhardt_backends._sync._generate\n"
         '"""The blocking faces: what is asynchronous elsewhere, for code that does not await."""\n\n'
         f"from __future__ import annotations\n\n{write_imports(body, known)}\n\n{body}"
     )
@@ -468,19 +475,19 @@ def generate(directory: Path = HERE, faces: tuple[Face, ...] = FACES) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Write the files, or with ``--check`` compare them, and return the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m reinhardt_backends._syncgen", description=f"Generate {' and '.join(OUTPUTS)}."
+        prog="python -m reinhardt_backends._sync._generate", description=f"Generate {' and '.join(OUTPUTS)}."
     )
     parser.add_argument("--check", action="store_true", help="change nothing; fail if a file is not up to date")
     check: bool = parser.parse_args(arguments).check
-    stale = [name for name, faces in OUTPUTS.items() if not _settle(name, generate(HERE, faces), check=check)]
+    stale = [name for name, faces in OUTPUTS.items() if not _settle(name, generate(PACKAGE, faces), check=check)]
     for name in stale:
-        sys.stderr.write(f"{name} is not what the source makes: run python -m reinhardt_backends._syncgen\n")
+        sys.stderr.write(f"{name} is not what the source makes: run python -m reinhardt_backends._sync._generate\n")
     return int(bool(stale))
 
 
 def _settle(name: str, new: str, *, check: bool) -> bool:
     """Write one file, or only look whether it is up to date; show the difference if it is not."""
-    path = HERE / name
+    path = PACKAGE / name
     if not check:
         path.write_text(new, encoding="utf-8", newline="\n")
         return True

@@ -1,7 +1,7 @@
 """What a cache has in the store: how its keys are called, and what one look at them shows.
 
 **Reading** a value without tags and ``stale`` is one ``get`` by its type; with them it is one ``get_many``. What is
-stored, and when it counts, is told in ``_entries.py``.
+stored, and when it counts, is told in ``_stored.py``.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from .._backend import Backend
-from .._codec import decode
 from .._errors import DeserializationError, ResponseError
 from .._types import MISSING, check_key
-from ._entries import UNREADABLE, Entry, Recipe, entry_of, new_token
+from .._values._codec import decode
+from ._stored import UNREADABLE, Entry, Recipe, entry_of, new_token
 
 TAG_TTL: Final = 7 * 86400.0
 """Seconds for which the token of a tag lives at least, once a value with it is computed."""

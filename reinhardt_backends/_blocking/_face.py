@@ -17,7 +17,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
-from ._backend import Backend
+from .._backend import Backend
 from ._portal import Portal, Runtime, Strand, portal
 
 T = TypeVar("T")

@@ -12,8 +12,8 @@ import pytest
 from .._backend import Backend
 from .._errors import SerializationError
 from .._types import KEEP_TTL
-from ._calls import BY_KEY, BY_TTL, BY_VALUE, provided, scanned
 from ._runner import ConformanceRunner, promise
+from ._verb_tables import BY_KEY, BY_TTL, BY_VALUE, provided, scanned
 
 KEYS: Final = (
     "", " ", "a", "A", "a ", "a:b", "a*", "a?", "[a]", "a\\", "{a}", "a\x00b", "\n", "é", "e\u0301", "ß", "SS",

@@ -24,8 +24,8 @@ from typing import Any, Final
 from pydantic import BaseModel
 from pydantic_core import SchemaSerializer, core_schema, from_json
 
-from ._adapters import reader_for, type_name
-from ._errors import SerializationError
+from .._errors import SerializationError
+from ._readers import reader_for, type_name
 
 _ANY: Final = SchemaSerializer(core_schema.any_schema())
 _LISTS: Final = (list, tuple, deque)

@@ -1,0 +1,445 @@
+"""``RedisBackend``: verbs to commands, and nothing about sockets.
+
+Every verb is one command or one script, so that it is one atomic step and one round trip. Which of them may be sent
+again when a reply does not come is said here, verb by verb, by ``Kind``.
+
+redis-py and hiredis are imported when the first backend is made.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import re
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from urllib.parse import unquote_plus
+
+from .._backend import Backend, typed_as
+from .._errors import BackendClosedError, CounterError, DeserializationError, ResponseError
+from .._types import (
+    TTL,
+    KeepTTL,
+    check_count,
+    check_key,
+    check_keys,
+    check_mapping,
+    check_new_ttl,
+    check_prefix,
+    check_ttl,
+)
+from .._values._codec import check_type, decode, encode
+from ._kind import Kind
+from ._scripts import COMPARE_AND_DELETE, COMPARE_AND_SET, INCREMENT, PERSIST, RESTORE, is_unknown, script_of
+
+if TYPE_CHECKING:
+    import ssl
+
+    from redis.credentials import CredentialProvider
+
+    from .._atomic import Step
+    from ._client import Client
+    from ._options import Options
+
+S = TypeVar("S")
+Words = tuple[bytes | str | float, ...]
+
+BATCH: Final = 1000
+"""How many keys one command carries at most."""
+
+_GLOB: Final = re.compile(rb"[*?\[\]\\]")
+
+
+class RedisBackend(Backend):
+    """A backend on a Redis (6.2 or newer) or Valkey server: shared by processes and machines, and it survives them.
+
+    Nothing is connected until the first call, and no ``async with`` is needed, though it works and closes. One object
+    serves asyncio, trio and threads at the same time; each event loop has connections of its own, one or two.
+
+    The values on the server are JSON text, counters are integers. With ``prefix=""`` that is what the original stores,
+    and the backend owns, and clears, the selected database.
+
+    Args:
+        url: ``redis://[[user]:password@]host[:port][/db]``, ``rediss://...`` for TLS, or
+            ``unix://[[user]:password@]/path?db=0``, as redis-py reads them. The keyword arguments below can be given as
+            query options, too; the URL wins.
+        prefix: What all keys on the server begin with. It can be a query option, too.
+        timeout: Seconds that one call may take in all, connecting and sending again included. ``clear`` and ``scan``
+            are many calls.
+        connect_timeout: Seconds that one attempt to connect may take.
+        username: The ACL user; without it the default user.
+        password: The password.
+        credential_provider: redis-py's ``CredentialProvider``, asked anew for each connection, instead of the two.
+        client_name: What the connections call themselves on the server.
+        protocol: RESP 2 or 3; nothing here needs what 3 adds.
+        ssl_context: Use TLS with this context. The default for ``rediss://`` verifies chain and host name.
+        socket_keepalive: Whether TCP keepalive is switched on.
+        max_connections: How many connections blocking callers may have open at a time; further ones wait.
+
+    Raises:
+        ImportError: The ``redis`` extra is not installed.
+        TypeError, ValueError: An option is unknown or not valid.
+    """
+
+    def __init__(
+        self,
+        url: str = "redis://localhost:6379/0",
+        *,
+        prefix: str = "reinhardt:",
+        timeout: float = 5.0,
+        connect_timeout: float = 5.0,
+        username: str | None = None,
+        password: str | None = None,
+        credential_provider: CredentialProvider | None = None,
+        client_name: str | None = None,
+        protocol: int = 2,
+        ssl_context: ssl.SSLContext | None = None,
+        socket_keepalive: bool = True,
+        max_connections: int = 64,
+    ) -> None:
+        options_class = _options_class()
+        failure: Exception | None = None
+        try:
+            own, url = _own_option(url)
+            self._use(
+                options_class.from_url(
+                    url,
+                    timeout=timeout,
+                    connect_timeout=connect_timeout,
+                    username=username,
+                    password=password,
+                    credential_provider=credential_provider,
+                    client_name=client_name,
+                    protocol=protocol,
+                    ssl_context=ssl_context,
+                    socket_keepalive=socket_keepalive,
+                    max_connections=max_connections,
+                ),
+                prefix if own is None else own,
+            )
+        except (TypeError, ValueError) as error:
+            failure = error.with_traceback(None)
+        finally:
+            # A traceback may show the variables of this frame.
+            del url, password, credential_provider
+        if failure is not None:
+            raise failure
+
+    @classmethod
+    async def connect(cls, url: str = "redis://localhost:6379/0", **options: Any) -> Self:
+        """Make a backend and reach the server at once.
+
+        Args:
+            url: As for the class.
+            **options: As for the class.
+
+        Raises:
+            BackendConnectionError: The server could not be reached.
+        """
+        backend = cls(url, **options)
+        del url, options
+        try:
+            await backend.ping()
+        except BaseException:
+            await backend.aclose()
+            raise
+        return backend
+
+    @classmethod
+    def from_client(cls, client: Any, *, prefix: str = "reinhardt:") -> Self:
+        """Make a backend that connects as a redis-py client does.
+
+        Only the settings are taken over; the client is not used and stays open.
+
+        Args:
+            client: A configured ``redis.Redis`` or ``redis.asyncio.Redis``.
+            prefix: What all keys on the server begin with.
+
+        Raises:
+            TypeError: It is no such client, or one of a cluster or of sentinels.
+            ValueError: It is configured in a way that has no counterpart here.
+        """
+        backend = cls.__new__(cls)
+        backend._use(_options_class().from_client(client), prefix)
+        return backend
+
+    @classmethod
+    def _from_url(cls, url: str, **options: Any) -> Self:
+        return cls(url, **options)
+
+    def _use(self, options: Options, prefix: str) -> None:
+        from ._client import Client
+
+        self._prefix = check_prefix(prefix)
+        self._client: Client = Client(options)
+
+    def __repr__(self) -> str:
+        # A debugger may show an object whose making failed.
+        client: Client | None = getattr(self, "_client", None)
+        where = "not connected to anything" if client is None else client.options.location
+        return f"<{type(self).__name__} {where} prefix={getattr(self, '_prefix', None)!r}>"
+
+    async def set(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> None:
+        await self._client.call(Kind.IDEMPOTENT, b"SET", self._full(key), encode(value), *_expiry(ttl))
+
+    @typed_as(Backend.get)
+    async def get(self, key: str, type: Any = Any, *, default: Any = None, renew: TTL | None = None) -> Any:
+        name = self._full(key)
+        if type is not str:
+            check_type(type)
+        milliseconds = check_ttl(renew)
+        if milliseconds is None:
+            data = await self._client.call(Kind.READ, b"GET", name)
+            return default if data is None else decode(data, type, key=key)
+        begun = monotonic()
+        left, data = await self._client.call_many(Kind.ONCE, [(b"PTTL", name), (b"GETEX", name, b"PX", milliseconds)])
+        if data is None:
+            return default
+        try:
+            return decode(data, type, key=key)
+        except DeserializationError:
+            # A call that raises has changed nothing: the expiry goes back to what it was.
+            before = left if left < 0 else left - math.ceil((monotonic() - begun) * 1000)
+            await RESTORE.run(self._client, Kind.IDEMPOTENT, (name,), data, milliseconds, before)
+            raise
+
+    async def delete(self, key: str) -> bool:
+        return bool(await self._client.call(Kind.ONCE, b"DEL", self._full(key)))
+
+    async def exists(self, key: str) -> bool:
+        return bool(await self._client.call(Kind.READ, b"EXISTS", self._full(key)))
+
+    async def increment(self, key: str, ttl: TTL | None = None, *, by: int = 1) -> int:
+        name = self._full(key)
+        milliseconds = check_ttl(ttl)
+        step = check_count(by)
+        try:
+            if milliseconds is None:
+                return int(await self._client.call(Kind.ONCE, b"INCRBY", name, b"%d" % step))
+            try:
+                # As Script.run does, without a coroutine in between: what is counted is counted often.
+                return int(
+                    await self._client.call(Kind.ONCE, *INCREMENT.call, b"1", name, b"%d" % step, b"%d" % milliseconds)
+                )
+            except ResponseError as error:
+                if not is_unknown(error):
+                    raise
+            return int(await self._client.call(Kind.ONCE, *INCREMENT.source, 1, name, step, milliseconds))
+        except ResponseError as error:
+            counter_error = _counter_error(key, error)
+            if counter_error is None:
+                raise
+            raise counter_error from error
+
+    async def clear(self) -> None:
+        await self._clear_prefix("")
+
+    async def add(self, key: str, value: Any, ttl: TTL | None = None) -> bool:
+        check_ttl(ttl)  # KEEP_TTL is not for a key that is missing
+        name, data, expiry = self._full(key), encode(value), _expiry(ttl)
+        return await self._client.call(Kind.ONCE, b"SET", name, data, b"NX", *expiry) is not None
+
+    async def replace(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> bool:
+        name, data, expiry = self._full(key), encode(value), _expiry(ttl)
+        return await self._client.call(Kind.ONCE, b"SET", name, data, b"XX", *expiry) is not None
+
+    @typed_as(Backend.pop)
+    async def pop(self, key: str, type: Any = Any, *, default: Any = None) -> Any:
+        name = self._full(key)
+        if type is Any:
+            data = await self._client.call(Kind.ONCE, b"GETDEL", name)
+            return default if data is None else decode(data, key=key)
+        check_type(type)
+        while True:
+            data = await self._client.call(Kind.READ, b"GET", name)
+            if data is None:
+                return default
+            value = decode(data, type, key=key)
+            if await COMPARE_AND_DELETE.run(self._client, Kind.ONCE, (name,), data):
+                return value
+
+    async def ttl(self, key: str) -> float | None:
+        left = await self._client.call(Kind.READ, b"PTTL", self._full(key))
+        if left < 0:
+            return math.inf if left == -1 else None
+        return float(max(left, 1) / 1000)
+
+    async def touch(self, key: str, ttl: TTL | None) -> bool:
+        name = self._full(key)
+        milliseconds = check_ttl(ttl)
+        if milliseconds is None:
+            return bool(await PERSIST.run(self._client, Kind.IDEMPOTENT, (name,)))
+        return bool(await self._client.call(Kind.IDEMPOTENT, b"PEXPIRE", name, milliseconds))
+
+    @typed_as(Backend.get_many)
+    async def get_many(self, keys: Iterable[str], type: Any = Any) -> dict[str, Any]:
+        asked = check_keys(keys)
+        check_type(type)
+        self._check_open()
+        commands: list[Words] = [(b"MGET", *map(self._full, batch)) for batch in _batches(asked)]
+        replies = await self._client.call_many(Kind.READ, commands)
+        values = (data for reply in replies for data in reply)
+        return {key: decode(data, type, key=key) for key, data in zip(asked, values, strict=True) if data is not None}
+
+    async def set_many(self, mapping: Mapping[str, Any], ttl: TTL | KeepTTL | None = None) -> None:
+        pairs = [(self._full(key), encode(value)) for key, value in check_mapping(mapping)]
+        expiry = _expiry(ttl)
+        self._check_open()
+        for batch in _batches(pairs):
+            if expiry:
+                await self._client.call_many(Kind.IDEMPOTENT, [(b"SET", *pair, *expiry) for pair in batch])
+            else:
+                await self._client.call(Kind.IDEMPOTENT, b"MSET", *(word for pair in batch for word in pair))
+
+    async def delete_many(self, keys: Iterable[str]) -> int:
+        asked = check_keys(keys)
+        self._check_open()
+        commands: list[Words] = [(b"DEL", *map(self._full, batch)) for batch in _batches(asked)]
+        return sum(await self._client.call_many(Kind.ONCE, commands))
+
+    async def compare_and_set(self, key: str, expected: Any, value: Any, ttl: TTL | KeepTTL | None = None) -> bool:
+        name, there, data, expiry = self._full(key), encode(expected), encode(value), _expiry(ttl)
+        return bool(await COMPARE_AND_SET.run(self._client, Kind.ONCE, (name,), there, data, *expiry))
+
+    async def compare_and_delete(self, key: str, expected: Any) -> bool:
+        name, there = self._full(key), encode(expected)
+        return bool(await COMPARE_AND_DELETE.run(self._client, Kind.ONCE, (name,), there))
+
+    def scan(self, prefix: str = "") -> AsyncIterator[str]:
+        return _Keys(self._client, self._prefix, check_prefix(prefix))
+
+    async def ping(self) -> None:
+        await self._client.call(Kind.READ, b"PING")
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+    def _runs_steps(self) -> bool:
+        return True
+
+    async def _run_step(self, step: Step, keys: Sequence[str], args: Sequence[str | int | float | bytes]) -> Any:
+        kind = Kind.IDEMPOTENT if step.harmless else Kind.ONCE
+        script = script_of(step)
+        names = [self._full(key) for key in keys]
+        if step.harmless:
+            return await script.run(self._client, kind, names, *args)
+        try:
+            return await self._client.call(kind, *script.call, b"%d" % len(names), *names, *args)
+        except ResponseError as error:
+            if not is_unknown(error):
+                raise
+        return await self._client.call(kind, *script.source, len(names), *names, *args)
+
+    async def _clear_prefix(self, prefix: str) -> None:
+        async for names in _Pages(self._client, (self._prefix + prefix).encode()):
+            await self._client.call(Kind.IDEMPOTENT, b"UNLINK", *names)
+
+    def _blocking_twin(self) -> Backend | None:
+        if type(self) is not RedisBackend and type(self).__dict__.get("never_suspends") is not True:
+            return None
+        twin = copy.copy(self)
+        twin._client = self._client.blocking()
+        return twin
+
+    def _check_open(self) -> None:
+        """Refuse what would have nothing to send, and so would not find out."""
+        if self._client.is_closed:
+            raise BackendClosedError("the backend is closed")
+
+    def _full(self, key: str) -> str:
+        if key.__class__ is not str or not key.isascii():
+            key = check_key(key)
+        return self._prefix + key
+
+
+class _Pages:
+    """The names on the server that begin with a prefix, a page of them at a time; no page is empty."""
+
+    def __init__(self, client: Client, prefix: bytes) -> None:
+        self._client = client
+        self._prefix = prefix
+        self._pattern = _GLOB.sub(rb"\\\g<0>", prefix) + b"*"
+        self._cursor: bytes | None = b"0"
+
+    def __aiter__(self) -> AsyncIterator[list[bytes]]:
+        return self
+
+    async def __anext__(self) -> list[bytes]:
+        while self._cursor is not None:
+            cursor, found = await self._client.call(
+                Kind.READ, b"SCAN", self._cursor, b"MATCH", self._pattern, b"COUNT", BATCH
+            )
+            self._cursor = None if cursor == b"0" else cursor
+            names = [name for name in found if name.startswith(self._prefix)]
+            if names:
+                return names
+        raise StopAsyncIteration
+
+
+class _Keys:
+    """The keys of a scan. Not an async generator: one that is left before its end would make trio warn."""
+
+    def __init__(self, client: Client, own: str, prefix: str) -> None:
+        self._pages = _Pages(client, (own + prefix).encode())
+        self._cut = len(own.encode())
+        self._page: Iterator[bytes] = iter(())
+
+    def __aiter__(self) -> AsyncIterator[str]:
+        return self
+
+    async def __anext__(self) -> str:
+        while True:
+            for name in self._page:
+                try:
+                    return name[self._cut :].decode()
+                except UnicodeDecodeError:
+                    continue
+            self._page = iter(await anext(self._pages))
+
+
+def _options_class() -> type[Options]:
+    try:
+        from ._options import Options
+    except ImportError as error:
+        raise ImportError(
+            'RedisBackend needs redis-py and hiredis: pip install "reinhardt-backends[redis]"', name=error.name
+        ) from error
+    return Options
+
+
+def _own_option(url: Any) -> tuple[str | None, Any]:
+    """Take the option ``prefix``, which is ours and not the connection's, out of a URL."""
+    base, _, query = url.partition("?") if isinstance(url, str) else (url, "", "")
+    own: str | None = None
+    rest = []
+    for option in query.split("&"):
+        name, _, value = option.partition("=")
+        if name == "prefix":
+            own = unquote_plus(value)
+        else:
+            rest.append(option)
+    return own, url if own is None else "?".join(filter(None, (base, "&".join(rest))))
+
+
+def _expiry(ttl: TTL | KeepTTL | None) -> tuple[bytes | int, ...]:
+    """The words that give a ``SET`` its expiry."""
+    checked = check_new_ttl(ttl)
+    if checked is None:
+        return ()
+    return (b"KEEPTTL",) if isinstance(checked, KeepTTL) else (b"PX", b"%d" % checked)
+
+
+def _batches(items: Sequence[S]) -> Iterator[Sequence[S]]:
+    for start in range(0, len(items), BATCH):
+        yield items[start : start + BATCH]
+
+
+def _counter_error(key: str, error: ResponseError) -> CounterError | None:
+    """What a refusal to increment says about the counter, if anything."""
+    text = str(error)
+    if error.code == "WRONGTYPE" or "not an integer" in text:
+        return CounterError(f"the value of {key!r} is not an integer of the signed 64-bit range")
+    if "would overflow" in text:
+        return CounterError(f"the counter {key!r} would leave the signed 64-bit range")
+    return None

@@ -1,0 +1,7 @@
+"""The generated blocking faces, and their generator."""
+
+from __future__ import annotations
+
+from ._backend import SyncBackend
+
+__all__ = ["SyncBackend"]

@@ -1,0 +1,232 @@
+"""``Throttle``: at most so many hits in so much time, for each key.
+
+A decision is one atomic step of the store: what is allowed is counted in the same instant, and what is denied leaves no
+trace. So a limit holds exactly, however many tasks, processes and machines share it, and none of their clocks matters.
+
+The algorithms and their sources are in ``_decisions.py``; how they run on a backend is in ``_limiters.py``.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, TypeAlias, get_args
+
+from .._backend import Backend
+from .._component import check_backend
+from .._errors import BackendConnectionError, OutcomeUnknownError, ResponseError
+from .._memory._backend import MemoryBackend
+from .._types import check_key, check_prefix
+from .._waiting import IN_LOOP, Waiting, check_timeout
+from ._limiters import Algorithm, Limiter, limiter_for
+from ._rates import Rate
+from ._result import ThrottleResult, result_of
+
+OnError: TypeAlias = Literal["raise", "allow", "deny", "local"]
+
+AWAY: Final = (BackendConnectionError, OutcomeUnknownError, ResponseError)
+"""What a backend raises while its store is away, or refuses to serve."""
+
+PATIENCE: Final = 1.0
+"""Seconds after which somebody who was denied because the store is away may try again."""
+
+_SHORTEST_SLEEP: Final = 0.001
+
+
+class Throttle:
+    """Limits how often something may be done: for each key, so many hits in so much time.
+
+    Over ``MemoryBackend`` and ``RedisBackend``, and namespaces of these, a decision is one atomic step on the store's
+    own clock, on Redis one round trip. Over any other backend a single rate by ``fixed-window`` needs the six verbs
+    that every backend has, and two or three calls; the other algorithms, and several rates, need ``add`` and
+    ``compare_and_set``, and the clock of this machine.
+
+    The algorithms:
+
+    * ``"fixed-window"``: a window begins with the first hit, and allows ``limit`` hits until it ends. The cheapest.
+      Around the end of a window up to twice the limit may come in a short time. A well-known use of ``INCR``, and
+      described as such in its documentation by Redis.
+    * ``"sliding-window"``: as that, and of the hits in the window before counts the share that a window ending now
+      would cover, as if they had been spread evenly. An approximation by two counters; by J. Desgats, Cloudflare, 2017.
+    * ``"gcra"``: a bucket of ``limit`` tokens, or of ``burst`` of them, that is refilled evenly over the period. Allows
+      a burst, and then the rate, evenly. The generic cell rate algorithm of ITU-T I.371.
+
+    Throttles with the same backend, prefix, algorithm and rates share their hits. Not to share them, give them prefixes
+    of their own.
+
+    Args:
+        backend: Where the hits are counted.
+        *rates: ``"100/min"``, ``"10/s"``, ``"1000/hour"``, ``"5/10s"``, or ``Rate(limit, period)``. Of several, each
+            must allow a hit, and a denied one counts for none of them.
+        algorithm: How the hits are counted.
+        prefix: What the keys in the backend begin with.
+        on_error: What happens while the store is away, or refuses to serve: ``"raise"`` the error, ``"allow"`` every
+            hit, ``"deny"`` every hit, or ``"local"``: count in the memory of this process instead. Each call tries the
+            store first, so let the backend have a short ``timeout``.
+
+    Raises:
+        TypeError: ``backend`` is not a ``Backend``, or a rate or the prefix is not what it must be.
+        ValueError: There is no rate, a rate cannot be read, two rates have the same period, or an option is unknown.
+        UnsupportedOperationError: The backend does not provide what the algorithm needs. The message names the verbs.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        *rates: str | Rate,
+        algorithm: Algorithm = "fixed-window",
+        prefix: str = "throttle",
+        on_error: OnError = "raise",
+    ) -> None:
+        check_backend(backend, "Throttle")
+        if algorithm not in get_args(Algorithm):
+            raise ValueError(f"algorithm must be one of {_listed(get_args(Algorithm))}, not {algorithm!r}")
+        if on_error not in get_args(OnError):
+            raise ValueError(f"on_error must be one of {_listed(get_args(OnError))}, not {on_error!r}")
+        self._rates = _check_rates(rates, algorithm)
+        self._most = min(rate.most for rate in self._rates)
+        prefix = check_prefix(prefix)
+        self._on_error = on_error
+        self._waiting: Waiting = IN_LOOP
+        self._limiter = limiter_for(backend, self._rates, algorithm, prefix)
+        self._local: Limiter | None = None
+        if on_error == "local":
+            self._local = limiter_for(MemoryBackend(), self._rates, algorithm, prefix)
+
+    def __repr__(self) -> str:
+        return f"<Throttle {', '.join(map(str, self._rates))}>"
+
+    @property
+    def rates(self) -> tuple[Rate, ...]:
+        """The rates, in the order given."""
+        return self._rates
+
+    async def allow(self, key: str, cost: int = 1) -> bool:
+        """Count a hit if every rate allows it, and return whether they do. Atomic; a denied hit changes nothing.
+
+        Args:
+            key: Who or what is limited: an address, a user, ``"login:" + name``.
+            cost: How many hits it counts as.
+
+        Raises:
+            TypeError: The key is not a ``str``, or the cost not an ``int``.
+            ValueError: The cost is less than 1, or more than the limit, so that it would never be allowed.
+            BackendError: The store is away or refuses to serve, and ``on_error`` is ``"raise"``.
+        """
+        if cost.__class__ is not int or not 0 < cost <= self._most:
+            cost = self._check_cost(cost)
+        if key.__class__ is not str:
+            key = check_key(key)
+        try:
+            return await self._limiter.allow(key, cost) == 1
+        except AWAY:
+            if self._on_error == "raise":
+                raise
+        if self._local is not None:
+            return await self._local.allow(key, cost) == 1
+        return self._on_error == "allow"
+
+    async def hit(self, key: str, cost: int = 1) -> ThrottleResult:
+        """Count a hit if every rate allows it, and return what they say. Atomic; a denied hit changes nothing.
+
+        Args:
+            key: Who or what is limited.
+            cost: How many hits it counts as.
+
+        Raises:
+            TypeError: The key is not a ``str``, or the cost not an ``int``.
+            ValueError: The cost is less than 1, or more than the limit, so that it would never be allowed.
+            BackendError: The store is away or refuses to serve, and ``on_error`` is ``"raise"``.
+        """
+        return await self._decide(key, self._check_cost(cost))
+
+    async def peek(self, key: str) -> ThrottleResult:
+        """Return what the rates would say to a hit of cost 1, and count nothing.
+
+        Args:
+            key: Who or what is limited.
+
+        Raises:
+            TypeError: The key is not a ``str``.
+            BackendError: The store is away or refuses to serve, and ``on_error`` is ``"raise"``.
+        """
+        return await self._decide(key, 0)
+
+    async def reset(self, key: str) -> None:
+        """Forget all hits of a key.
+
+        Args:
+            key: Who or what is limited.
+
+        Raises:
+            TypeError: The key is not a ``str``.
+            BackendError: The store is away or refuses to serve, whatever ``on_error`` is.
+        """
+        key = check_key(key)
+        if self._local is not None:
+            await self._local.reset(key)
+        await self._limiter.reset(key)
+
+    async def wait(self, key: str, cost: int = 1, timeout: float | None = None) -> ThrottleResult:
+        """Count a hit as soon as every rate allows it, sleeping until then.
+
+        It sleeps for as long as the rates say, and not at all if that is longer than it may: then the hit is denied at
+        once. Others may come first; then it sleeps again. Nobody's turn is kept.
+
+        Args:
+            key: Who or what is limited.
+            cost: How many hits it counts as.
+            timeout: Seconds to sleep at most; ``None`` for as long as it takes.
+
+        Returns:
+            What the rates said last: ``allowed`` is ``False`` if it would have taken longer than ``timeout``.
+
+        Raises:
+            TypeError: The key is not a ``str``, or a number not what it must be.
+            ValueError: The cost is less than 1 or more than the limit, or the timeout is negative.
+            BackendError: The store is away or refuses to serve, and ``on_error`` is ``"raise"``.
+        """
+        cost = self._check_cost(cost)
+        until = None if timeout is None else self._waiting.now() + check_timeout(timeout)
+        while True:
+            result = await self._decide(key, cost)
+            pause = max(result.retry_after, _SHORTEST_SLEEP)
+            if result.allowed or (until is not None and self._waiting.now() + pause > until):
+                return result
+            await self._waiting.sleep(pause)
+
+    async def _decide(self, key: str, cost: int) -> ThrottleResult:
+        key = check_key(key)
+        try:
+            return result_of(self._rates, await self._limiter.decide(key, cost))
+        except AWAY:
+            if self._on_error == "raise":
+                raise
+        if self._local is not None:
+            return result_of(self._rates, await self._local.decide(key, cost))
+        rate = min(self._rates, key=lambda rate: rate.most)
+        if self._on_error == "allow":
+            return ThrottleResult(True, rate.limit, rate.most, 0.0, 0.0)
+        return ThrottleResult(False, rate.limit, 0, PATIENCE, PATIENCE)
+
+    def _check_cost(self, cost: int) -> int:
+        if isinstance(cost, bool) or not isinstance(cost, int):
+            raise TypeError(f"a cost must be an int, not {type(cost).__name__}")
+        if cost < 1:
+            raise ValueError("a cost must be at least 1")
+        if cost > self._most:
+            raise ValueError(f"a cost of {cost} would never be allowed: the limit is {self._most}")
+        return int(cost)
+
+
+def _check_rates(rates: tuple[str | Rate, ...], algorithm: Algorithm) -> tuple[Rate, ...]:
+    if not rates:
+        raise ValueError("a throttle needs a rate, such as '100/min'")
+    parsed = tuple(rate if isinstance(rate, Rate) else Rate.parse(rate) for rate in rates)
+    if algorithm != "gcra" and any(rate.burst is not None for rate in parsed):
+        raise ValueError(f"{algorithm} has no burst; gcra has")
+    if len({rate.period for rate in parsed}) < len(parsed):
+        raise ValueError("two rates have the same period, so that one of them would never matter")
+    return parsed
+
+
+def _listed(words: tuple[str, ...]) -> str:
+    return ", ".join(repr(word) for word in words)

@@ -1,0 +1,7 @@
+"""Values to bytes and back: pydantic's readers for types, and the proof that what is written can be read."""
+
+from __future__ import annotations
+
+from ._codec import check_type, decode, encode
+
+__all__ = ["check_type", "decode", "encode"]
