@@ -15,9 +15,11 @@ from ._errors import (
     CapacityError,
     CounterError,
     DeserializationError,
+    LockLostError,
     OutcomeUnknownError,
     ResponseError,
     SerializationError,
+    SessionConflictError,
     UnsupportedOperationError,
 )
 from ._memory import MemoryBackend
@@ -27,9 +29,9 @@ from ._values import check_type, decode, encode
 
 if TYPE_CHECKING:
     from ._cache import Cache, CachedFunction, SyncCachedFunction
-    from ._lock import Lock, LockLostError
+    from ._lock import Lock
     from ._redis import RedisBackend
-    from ._session import Session, SessionConflictError, SessionInfo, SessionStore
+    from ._session import Session, SessionInfo, SessionStore
     from ._sync._components import SyncCache, SyncLock, SyncSessionStore, SyncThrottle
     from ._throttle import Quota, Rate, Throttle, ThrottleResult
 
@@ -85,12 +87,10 @@ _LATE: Final = {
     "Cache": "._cache",
     "CachedFunction": "._cache",
     "Lock": "._lock",
-    "LockLostError": "._lock",
     "Quota": "._throttle",
     "Rate": "._throttle",
     "RedisBackend": "._redis",
     "Session": "._session",
-    "SessionConflictError": "._session",
     "SessionInfo": "._session",
     "SessionStore": "._session",
     "SyncCache": "._sync._components",

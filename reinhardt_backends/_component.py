@@ -1,15 +1,25 @@
-"""What a component needs of the backend that it is given: found out when it is built, not in the middle of a request.
+"""What throttles, caches, sessions and locks have in common: what they require of a backend, and how they wait.
 
-A verb is there if the class of the backend has one of its own, in place of the one of ``Backend`` that only says that
-it is not provided, or if that one is composed of others. A namespace has what its parent has.
+**Requirements** are checked when a component is made, not in the middle of a request. A backend provides a verb if its
+class overrides the one of ``Backend`` that raises ``UnsupportedOperationError``, or if that one is composed of others.
+A namespace provides what its parent does.
+
+**Waiting.** A component is written once, as coroutines. In an event loop they sleep as that loop does. Under a blocking
+face that drives them with one ``send(None)`` they must never suspend, so there they block the calling thread. A
+component keeps its way of waiting in the attribute ``_waiting``; the face of a backend that never suspends replaces it.
 """
 
 from __future__ import annotations
 
-from typing import Final
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol, TypeVar
 
 from ._backend import Backend, Namespace
 from ._errors import UnsupportedOperationError
+
+T = TypeVar("T")
 
 _COMPOSED: Final = frozenset({"get_many", "set_many", "delete_many", "namespace", "ping", "aclose"})
 
@@ -55,3 +65,141 @@ def _root(backend: Backend) -> Backend:
     while isinstance(backend, Namespace):
         backend = backend._parent
     return backend
+
+
+class Signal:
+    """Something that happens once.
+
+    Attributes:
+        given: Whether it has happened.
+    """
+
+    __slots__ = ("_lock", "_wakers", "given")
+
+    def __init__(self) -> None:
+        self.given = False
+        self._lock = threading.Lock()
+        self._wakers: list[Callable[[], object]] = []
+
+    def give(self) -> None:
+        """Let it happen, and wake all who wait for it. From any thread; never waits; idempotent."""
+        with self._lock:
+            self.given = True
+            wakers, self._wakers = self._wakers, []
+        for wake in wakers:
+            wake()
+
+    def attach(self, wake: Callable[[], object]) -> bool:
+        """Have a function called, in the giver's thread, when it happens. ``False`` if it has."""
+        with self._lock:
+            if not self.given:
+                self._wakers.append(wake)
+            return not self.given
+
+    def detach(self, wake: Callable[[], object]) -> None:
+        """Forget a function that was attached."""
+        with self._lock:
+            if wake in self._wakers:
+                self._wakers.remove(wake)
+
+
+class Waiting(Protocol):
+    """A way to wait."""
+
+    def now(self) -> float:
+        """Return the time of the clock by which ``sleep`` sleeps, in seconds."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for some time."""
+        ...
+
+    async def wait(self, signal: Signal, timeout: float | None = None) -> bool:
+        """Wait for a signal, at most ``timeout`` seconds, and return whether it was given."""
+        ...
+
+    async def finish(self, work: Awaitable[T]) -> T:
+        """Await what must come to its end even if the caller is cancelled, such as giving back what it holds."""
+        ...
+
+
+class _InLoop:
+    """In the caller's event loop. Cancelling ends the wait and nothing else."""
+
+    def now(self) -> float:
+        import anyio
+
+        return anyio.current_time()
+
+    async def sleep(self, seconds: float) -> None:
+        import anyio
+
+        await anyio.sleep(seconds)
+
+    async def wait(self, signal: Signal, timeout: float | None = None) -> bool:
+        import anyio
+
+        from ._io import runtime_for
+        from ._io._current import current_loop
+
+        event = anyio.Event()
+        runtime = runtime_for(current_loop())
+
+        def wake() -> None:
+            runtime.run_soon(event.set)
+
+        if signal.attach(wake):
+            try:
+                with anyio.move_on_after(timeout):
+                    await event.wait()
+            finally:
+                signal.detach(wake)
+        return signal.given
+
+    async def finish(self, work: Awaitable[T]) -> T:
+        import anyio
+
+        results: list[T] = []
+        with anyio.CancelScope(shield=True):
+            results.append(await work)
+        return results[0]
+
+
+class _InThread:
+    """In the calling thread, which blocks."""
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)  # noqa: ASYNC251 - the point of this way to wait
+
+    async def wait(self, signal: Signal, timeout: float | None = None) -> bool:
+        event = threading.Event()
+        if signal.attach(event.set):
+            try:
+                event.wait(timeout)
+            finally:
+                signal.detach(event.set)
+        return signal.given
+
+    async def finish(self, work: Awaitable[T]) -> T:
+        return await work
+
+
+IN_LOOP: Final[Waiting] = _InLoop()
+IN_THREAD: Final[Waiting] = _InThread()
+
+
+def check_timeout(timeout: float) -> float:
+    """Return the seconds that somebody is ready to wait.
+
+    Raises:
+        TypeError: They are not a number.
+        ValueError: They are negative.
+    """
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise TypeError(f"a timeout must be seconds, not {type(timeout).__name__}")
+    if not timeout >= 0:
+        raise ValueError("a timeout must not be negative")
+    return timeout

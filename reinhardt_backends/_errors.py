@@ -74,6 +74,22 @@ class ResponseError(BackendError):
         self.code = code
 
 
+class SessionConflictError(BackendError):
+    """A session was changed elsewhere since it was loaded, or has ended. Nothing was changed.
+
+    Attributes:
+        ended: Whether the session has ended: it expired or was revoked. If not, load it again and repeat the change.
+    """
+
+    def __init__(self, message: str = "", *, ended: bool = False) -> None:
+        super().__init__(message)
+        self.ended = ended
+
+
+class LockLostError(BackendError):
+    """A lock ran out before it was released, so another holder may have taken it meanwhile."""
+
+
 class OutcomeUnknownError(BackendError):
     """A write may have been sent and no reply came: it may or may not have been applied.
 

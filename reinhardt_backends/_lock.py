@@ -23,20 +23,15 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from ._atomic import Step
 from ._backend import Backend
-from ._component import check_backend, require
-from ._errors import BackendConnectionError, BackendError
+from ._component import IN_LOOP, Signal, Waiting, check_backend, check_timeout, require
+from ._errors import BackendConnectionError, BackendError, LockLostError
 from ._types import MISSING, TTL, check_name, check_ttl
-from ._waiting import IN_LOOP, Signal, Waiting, check_timeout
 
 if TYPE_CHECKING:
     from ._atomic import StepStore
 
 _FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 0.25
-
-
-class LockLostError(BackendError):
-    """The lock expired before it was released, so that somebody else may have held it, too."""
 
 
 def _plain_take(store: StepStore, keys: Sequence[str], args: Sequence[Any]) -> int:

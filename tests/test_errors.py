@@ -19,6 +19,8 @@ TREE = {
     "UnsupportedOperationError": "BackendError",
     "BackendClosedError": "BackendError",
     "ResponseError": "BackendError",
+    "SessionConflictError": "BackendError",
+    "LockLostError": "BackendError",
     "OutcomeUnknownError": "BackendError",
     "BackendConnectionError": "BackendError",
     "AuthenticationError": "BackendConnectionError",
@@ -28,6 +30,7 @@ ATTRIBUTES: dict[str, dict[str, object]] = {
     "DeserializationError": {"key": "k", "type_name": "int"},
     "UnsupportedOperationError": {"verb": "add", "class_name": "Mine"},
     "ResponseError": {"code": "OOM"},
+    "SessionConflictError": {"ended": True},
 }
 
 

@@ -13,8 +13,8 @@ import reinhardt_backends
 
 # From the bottom up. A name that ends in a dot is a folder, whose modules may import one another.
 LAYERS = (
-    "_errors", "_types", "_values.", "_atomic", "_backend", "_component",
-    "_memory.", "_io.", "_waiting", "_redis.", "_blocking.",
+    "_errors", "_types", "_values.", "_atomic", "_backend", "_memory.",
+    "_io.", "_component", "_redis.", "_blocking.",
     "_throttle.", "_cache.", "_session.", "_lock", "_sync.", "asgi.", "testing.", "__init__",
 )  # fmt: skip
 STDLIB_ONLY = {"_errors"}

@@ -22,8 +22,8 @@ from reinhardt_backends import (
     UnsupportedOperationError,
 )
 from reinhardt_backends._blocking._face import drive
+from reinhardt_backends._component import IN_THREAD
 from reinhardt_backends._lock import Lock, LockLostError, _Turn
-from reinhardt_backends._waiting import IN_THREAD
 from reinhardt_backends.testing import FakeClock
 
 from .places import Comparing, Place, SixVerbs, everywhere, redis_server  # noqa: F401
@@ -340,7 +340,7 @@ def test_a_child_of_a_fork_does_not_hold_what_its_parent_holds(redis_server: Ser
 import os, sys
 from reinhardt_backends import RedisBackend
 from reinhardt_backends import SyncLock
-from reinhardt_backends._waiting import IN_THREAD
+from reinhardt_backends._component import IN_THREAD
 lock = SyncLock(RedisBackend(sys.argv[1]), "forked", ttl=60)
 assert lock.acquire()
 child = os.fork()
@@ -360,7 +360,7 @@ PROGRAM = """
 import sys
 from reinhardt_backends import RedisBackend, SyncBackend
 from reinhardt_backends import SyncLock
-from reinhardt_backends._waiting import IN_THREAD
+from reinhardt_backends._component import IN_THREAD
 backend = SyncBackend(RedisBackend(sys.argv[1]))
 lock = SyncLock(backend, "raced", ttl=60)
 sys.stdin.readline()

@@ -23,6 +23,7 @@ import time
 from typing import Any, Final
 
 from .._backend import Backend
+from .._component import IN_LOOP, IN_THREAD, Waiting
 from .._errors import (
     BackendClosedError,
     BackendConnectionError,
@@ -34,7 +35,6 @@ from .._errors import (
 )
 from .._types import MISSING
 from .._values._codec import decode, encode
-from .._waiting import IN_LOOP, IN_THREAD, Waiting
 from ._lookup import Job, Seen, Shelf
 from ._single_flight import Aboard, Flight, Flights
 from ._stored import UNREADABLE, is_lease, new_lease, new_token, stored_form

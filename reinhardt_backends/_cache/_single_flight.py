@@ -19,7 +19,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Final
 
-from .._waiting import Signal, Waiting
+from .._component import Signal, Waiting
 
 
 class Flight:

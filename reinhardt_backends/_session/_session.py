@@ -17,26 +17,12 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final, Generic, TypeVar
 
-from .._errors import BackendError
-
 Data = TypeVar("Data")
 """What the data of a session is."""
 
 _NAMING: Final = 16
 _SECRET: Final = 32
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{64}")
-
-
-class SessionConflictError(BackendError):
-    """A session was changed elsewhere since it was loaded, or has ended. Nothing was changed.
-
-    Attributes:
-        ended: Whether the session has ended: it expired or was revoked. If not, load it again and repeat the change.
-    """
-
-    def __init__(self, message: str = "", *, ended: bool = False) -> None:
-        super().__init__(message)
-        self.ended = ended
 
 
 class Ticket:

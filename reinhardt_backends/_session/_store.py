@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any, Final, Generic
 
 from .._backend import Backend
 from .._component import check_backend, require
-from .._errors import DeserializationError, OutcomeUnknownError, SerializationError
+from .._errors import DeserializationError, OutcomeUnknownError, SerializationError, SessionConflictError
 from .._types import MISSING, TTL, check_key, check_name, check_ttl
 from .._values._codec import check_type, decode, encode
 from .._values._readers import type_name
-from ._session import Data, Session, SessionConflictError, SessionInfo, Ticket
+from ._session import Data, Session, SessionInfo, Ticket
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

@@ -12,6 +12,7 @@ from .._backend import Backend
 from .._blocking._face import Driven, Face
 from .._cache._cache import Cache, Factory, OnCacheError, Value
 from .._cache._cached import SyncCachedDecorator
+from .._component import IN_THREAD
 from .._lock import Lock
 from .._session._session import Data, Session, SessionInfo
 from .._session._store import SessionStore
@@ -20,7 +21,6 @@ from .._throttle._rates import Rate
 from .._throttle._result import ThrottleResult
 from .._throttle._throttle import OnError, Throttle
 from .._types import MISSING, TTL
-from .._waiting import IN_THREAD
 from ._backend import SyncBackend
 
 if TYPE_CHECKING:

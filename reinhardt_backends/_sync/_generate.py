@@ -149,7 +149,7 @@ SECRET: Final = frozenset({"id"})
 PROVIDED: Final = {
     "Driven": "._blocking._face",
     "Face": "._blocking._face",
-    "IN_THREAD": "._waiting",
+    "IN_THREAD": "._component",
     "SyncCachedDecorator": "._cache._cached",
     "SyncBackend": "._sync._backend",
     "cast": "typing",

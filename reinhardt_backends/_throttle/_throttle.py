@@ -11,11 +11,10 @@ from __future__ import annotations
 from typing import Final, Literal, TypeAlias, get_args
 
 from .._backend import Backend
-from .._component import check_backend
+from .._component import IN_LOOP, Waiting, check_backend, check_timeout
 from .._errors import BackendConnectionError, OutcomeUnknownError, ResponseError
 from .._memory._backend import MemoryBackend
 from .._types import check_key, check_prefix
-from .._waiting import IN_LOOP, Waiting, check_timeout
 from ._limiters import Algorithm, Limiter, limiter_for
 from ._rates import Rate
 from ._result import ThrottleResult, result_of

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from .._session._session import Session, SessionConflictError
+from .._errors import SessionConflictError
+from .._session._session import Session
 from .._session._store import SessionStore
 from .._types import MISSING, TTL, check_ttl
 from ._cookies import Cookie, SameSite

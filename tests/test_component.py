@@ -11,8 +11,7 @@ import pytest
 
 from reinhardt_backends import Backend, MemoryBackend, SyncBackend, UnsupportedOperationError
 from reinhardt_backends._blocking._face import drive
-from reinhardt_backends._component import check_backend, provides, require
-from reinhardt_backends._waiting import IN_LOOP, IN_THREAD, Signal, check_timeout
+from reinhardt_backends._component import IN_LOOP, IN_THREAD, Signal, check_backend, check_timeout, provides, require
 
 from .places import Comparing, SixVerbs
 
