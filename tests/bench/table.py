@@ -1,0 +1,96 @@
+"""What the benchmarks share: a floor to measure against, and a table that says which lines fall short.
+
+A sample is always taken beside its floor, in the same process and the same round, and a line is the median of the
+ratios of all rounds: machines differ, ratios hardly do.
+
+    lines = [at_most("get(key, str)", await in_floors('await backend.get("k", str)', backend=backend), must=2.6, aim=2.3)]
+    report("in memory", lines)
+
+Nothing here fails: a benchmark informs, and a test that measures time is a coin toss.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+
+class Line(NamedTuple):
+    """One line of a table. ``ok`` is ``None`` where a line has no limit."""
+
+    what: str
+    must: str
+    aim: str
+    measured: str
+    ok: bool | None
+
+
+def at_most(what: str, measured: float, must: float | None = None, aim: float | None = None, unit: str = "x") -> Line:
+    """Return a line whose value may not exceed ``must``."""
+    ok = None if must is None else measured <= must
+    return Line(what, _limit("<=", must, unit), _limit("<=", aim, unit), f"{measured:.2f} {unit}", ok)
+
+
+def at_least(what: str, measured: float, must: float | None = None, aim: float | None = None, unit: str = "x") -> Line:
+    """Return a line whose value must reach ``must``."""
+    ok = None if must is None else measured >= must
+    return Line(what, _limit(">=", must, unit), _limit(">=", aim, unit), f"{measured:.2f} {unit}", ok)
+
+
+def _limit(sign: str, value: float | None, unit: str) -> str:
+    return "" if value is None else f"{sign} {value:g} {unit}"
+
+
+def report(title: str, lines: list[Line]) -> int:
+    """Print a table and what falls short in it. Return how many lines do."""
+    print(f"\n{title:<68} {'measured':>14} {'must':>14} {'aim':>14}")
+    for line in lines:
+        verdict = {None: "", True: "", False: "  SHORT"}[line.ok]
+        print(f"  {line.what:<66} {line.measured:>14} {line.must:>14} {line.aim:>14}{verdict}", flush=True)
+    short = [line.what for line in lines if line.ok is False]
+    print(f"  {len(short)} of {len(lines)} fall short{': ' if short else ''}{'; '.join(short)}", flush=True)
+    return len(short)
+
+
+class Floor:
+    """The cheapest thing that can be awaited and looks something up."""
+
+    def __init__(self) -> None:
+        self.data = {"k": "active"}
+
+    async def get(self, key: str) -> str | None:
+        return self.data.get(key)
+
+
+async def in_floors(statement: str, *, rounds: int = 9, calls: int = 20_000, **names: Any) -> float:
+    """Return how many floors a statement costs; it may await. ``names`` are what it may use, ``i`` counts its runs."""
+    return await beside('await floor.get("k")', statement, rounds=rounds, calls=calls, floor=Floor(), **names)
+
+
+async def beside(base: str, statement: str, *, rounds: int = 9, calls: int = 20_000, **names: Any) -> float:
+    """Return how many times as long as ``base`` a statement takes: the median over rounds in which they take turns."""
+    below, above = _loop(base, names), _loop(statement, names)
+    ratios = []
+    for _ in range(rounds + 1):
+        floor = await _timed(below, calls)
+        ratios.append(await _timed(above, calls) / floor)
+    return statistics.median(ratios[1:])
+
+
+def _loop(statement: str, names: dict[str, Any]) -> Callable[[int], Awaitable[None]]:
+    """Return a coroutine function that repeats a statement with nothing else in the way."""
+    arguments = ", ".join(f"{name}={name}" for name in names)
+    scope = dict(names)
+    exec(f"async def run(calls, *, {arguments}):\n  for i in range(calls):\n    {statement}", scope)
+    run: Callable[[int], Awaitable[None]] = scope["run"]
+    return run
+
+
+async def _timed(run: Callable[[int], Awaitable[None]], calls: int) -> float:
+    gc.collect()
+    began = time.perf_counter()
+    await run(calls)
+    return time.perf_counter() - began
