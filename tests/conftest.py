@@ -1,12 +1,16 @@
-"""What all tests share: how they run asynchronously, and how hypothesis searches."""
+"""What all tests share: how they run asynchronously, the real servers, and how hypothesis searches."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from .servers import Server, available, running
 
 pytest.register_assert_rewrite("reinhardt_backends.testing")
 
@@ -27,3 +31,36 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]
     if request.param != "asyncio" and importlib.util.find_spec(request.param) is None:
         pytest.skip(f"{request.param} is not installed")
     return RUNTIMES[request.param]
+
+
+@pytest.fixture(scope="session")
+def started() -> Iterator[Callable[[str], Server]]:
+    """Start each server binary at most once for the whole run, and not before a test asks for it."""
+    servers: dict[str, Server] = {}
+    with contextlib.ExitStack() as stack:
+
+        def start(name: str) -> Server:
+            if name not in servers:
+                servers[name] = stack.enter_context(running(name))
+            return servers[name]
+
+        yield start
+
+
+@pytest.fixture
+def server(started: Callable[[str], Server]) -> Server:
+    """The preferred server, shared by all tests: a test leaves its settings alone and uses a prefix of its own."""
+    return started(_preferred())
+
+
+@pytest.fixture
+def own_server() -> Iterator[Server]:
+    """A server that the test may stop, restart or reconfigure."""
+    with running(_preferred()) as server:
+        yield server
+
+
+def _preferred() -> str:
+    if not available():
+        pytest.skip("no server binary found")
+    return next(iter(available()))

@@ -14,7 +14,7 @@ import importlib.util
 import itertools
 import os
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
@@ -27,7 +27,7 @@ from reinhardt_backends._blocking._face import drive
 from reinhardt_backends.testing import FakeClock
 from reinhardt_backends.testing._runner import AsyncClothes
 
-from .redis.servers import Server, available, running
+from .servers import Server
 
 RUNTIMES = ("asyncio", "uvloop", "trio", "sync")
 _numbers = itertools.count()
@@ -182,7 +182,7 @@ def everywhere(*kinds: str) -> Callable[[Callable[[Place], Awaitable[None]]], Ca
         def run(kind: str, runtime: str, request: pytest.FixtureRequest) -> None:
             if runtime in ("uvloop", "trio") and importlib.util.find_spec(runtime) is None:
                 pytest.skip(f"{runtime} is not installed")
-            server = request.getfixturevalue("redis_server") if kind == "redis" else None
+            server = request.getfixturevalue("server") if kind == "redis" else None
             Place(kind, runtime, server).run(test)
 
         run.__name__, run.__qualname__, run.__doc__ = test.__name__, test.__qualname__, test.__doc__
@@ -190,12 +190,3 @@ def everywhere(*kinds: str) -> Callable[[Callable[[Place], Awaitable[None]]], Ca
         return run
 
     return decorate
-
-
-@pytest.fixture(scope="session")
-def redis_server() -> Iterator[Server]:
-    """One real server for the tests that do it no harm."""
-    if not available():
-        pytest.skip("no server binary found")
-    with running() as server:
-        yield server

@@ -32,7 +32,7 @@ from reinhardt_backends import (
 from reinhardt_backends._cache._stored import new_lease
 
 from .caching import ALL, ON_FAKE_TIME, WAIT, Counted, Counter, User, decorated, verbs_of
-from .places import Comparing, Place, SixVerbs, everywhere, redis_server  # noqa: F401
+from .places import Comparing, Place, SixVerbs, everywhere
 
 
 @everywhere(*ALL)

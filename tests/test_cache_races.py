@@ -28,8 +28,8 @@ from reinhardt_backends._cache._stored import new_lease
 from reinhardt_backends.testing import FakeClock
 
 from .caching import ALL, LEASING, WAIT, Counted, Counter, verbs_of
-from .places import Comparing, Place, SixVerbs, everywhere, redis_server  # noqa: F401
-from .redis.servers import Server
+from .places import Comparing, Place, SixVerbs, everywhere
+from .servers import Server
 
 RUNTIMES = ["asyncio", "trio"]
 
@@ -639,15 +639,15 @@ backend.close()
 
 
 @pytest.mark.parametrize("options", ["{}", "{'tags': ['t']}", "{'stale': 5}"])
-def test_one_of_many_processes_computes(redis_server: Server, options: str) -> None:  # noqa: F811
+def test_one_of_many_processes_computes(server: Server, options: str) -> None:
     prefix = f"{os.getpid()}-{options}:"
-    command = [sys.executable, "-c", PROCESS, redis_server.url, prefix, options]
+    command = [sys.executable, "-c", PROCESS, server.url, prefix, options]
     processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     answers = [one.communicate("\n", timeout=60)[0] for one in processes]
     assert answers == ["1 2 3 4 5\n"] * 4
 
 
-def test_a_process_that_died_holds_up_nobody_for_long(redis_server: Server) -> None:  # noqa: F811
+def test_a_process_that_died_holds_up_nobody_for_long(server: Server) -> None:
     """Its lease expires on the server's clock, and who waits computes the value."""
     prefix = f"{os.getpid()}-died:"
     program = (
@@ -656,9 +656,9 @@ def test_a_process_that_died_holds_up_nobody_for_long(redis_server: Server) -> N
         "cache = SyncCache(RedisBackend(sys.argv[1], prefix=sys.argv[2]), ttl=60, lease=0.5)\n"
         "cache.get_or_set('k', lambda: os._exit(3))\n"
     )
-    died = subprocess.run([sys.executable, "-c", program, redis_server.url, prefix], timeout=60, check=False)
+    died = subprocess.run([sys.executable, "-c", program, server.url, prefix], timeout=60, check=False)
     assert died.returncode == 3
-    backend = SyncBackend(RedisBackend(redis_server.url, prefix=prefix))
+    backend = SyncBackend(RedisBackend(server.url, prefix=prefix))
     assert backend.exists("cache:value:k")
     assert SyncCache(backend, ttl=60).get_or_set("k", lambda: 5) == 5
     backend.close()

@@ -19,7 +19,7 @@ from reinhardt_backends import (
 from reinhardt_backends._cache._key_template import KeyTemplate
 
 from .caching import ALL, ON_FAKE_TIME, User, decorated
-from .places import Comparing, Place, SixVerbs, everywhere, redis_server  # noqa: F401
+from .places import Place, everywhere
 
 
 @everywhere(*ALL)

@@ -26,8 +26,8 @@ from reinhardt_backends._component import IN_THREAD
 from reinhardt_backends._lock import Lock, LockLostError, _Turn
 from reinhardt_backends.testing import FakeClock
 
-from .places import Comparing, Place, SixVerbs, everywhere, redis_server  # noqa: F401
-from .redis.servers import Server
+from .places import Comparing, Place, SixVerbs, everywhere
+from .servers import Server
 
 ALL = ("memory", "namespace", "redis", "comparing")
 ON_FAKE_TIME = ("memory", "namespace", "comparing")
@@ -335,7 +335,7 @@ def test_a_lock_is_shared_by_loops_and_threads() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-def test_a_child_of_a_fork_does_not_hold_what_its_parent_holds(redis_server: Server) -> None:  # noqa: F811
+def test_a_child_of_a_fork_does_not_hold_what_its_parent_holds(server: Server) -> None:
     program = """
 import os, sys
 from reinhardt_backends import RedisBackend
@@ -353,7 +353,7 @@ if child == 0:
 assert os.waitpid(child, 0)[1] == 0
 assert lock.release()
 """
-    subprocess.run([sys.executable, "-W", "ignore", "-c", program, redis_server.url], check=True, timeout=60)
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program, server.url], check=True, timeout=60)
 
 
 PROGRAM = """
@@ -372,9 +372,9 @@ for _ in range(20):
 """
 
 
-def test_processes_exclude_each_other(redis_server: Server) -> None:  # noqa: F811
+def test_processes_exclude_each_other(server: Server) -> None:
     """What is read and written within the lock is lost by nobody, and the tokens grow with what was done."""
-    command = [sys.executable, "-c", PROGRAM, redis_server.url]
+    command = [sys.executable, "-c", PROGRAM, server.url]
     processes = [subprocess.Popen(command, stdin=subprocess.PIPE, text=True) for _ in range(4)]
     for process in processes:
         assert process.stdin is not None
@@ -383,7 +383,7 @@ def test_processes_exclude_each_other(redis_server: Server) -> None:  # noqa: F8
     for process in processes:
         process.communicate(timeout=60)
         assert process.returncode == 0
-    with SyncBackend(RedisBackend(redis_server.url)) as backend:
+    with SyncBackend(RedisBackend(server.url)) as backend:
         assert backend.get("count") == 80
         assert [backend.get(f"token:{token}") for token in range(1, 81)] == list(range(80))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,6 @@ import pytest
 
 import reinhardt_backends
 from reinhardt_backends import Backend
-
-from .redis.servers import running
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -40,13 +37,6 @@ def run(snippet: str, runtime: str) -> None:
     anyio.run(awaited, backend=runtime)
 
 
-@pytest.fixture(scope="module")
-def server_url() -> Iterator[str]:
-    """The address of a real server, for the snippets that talk to one."""
-    with running() as server:
-        yield server.url
-
-
 @pytest.mark.parametrize("runtime", ["asyncio", "trio"])
 @pytest.mark.parametrize(
     "snippet", SNIPPETS, ids=lambda snippet: f"line{README[: README.index(snippet)].count(chr(10)) + 1}"
@@ -59,7 +49,7 @@ def test_a_snippet_prints_what_the_readme_says(
     request: pytest.FixtureRequest,
 ) -> None:
     if REDIS in snippet:
-        snippet = snippet.replace(REDIS, request.getfixturevalue("server_url"))
+        snippet = snippet.replace(REDIS, request.getfixturevalue("server").url)
     with monkeypatch.context() as patch:
         patch.setattr(anyio, "run", partial(anyio.run, backend=runtime))
         run(snippet, runtime)

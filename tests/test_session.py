@@ -34,9 +34,9 @@ from reinhardt_backends import (
 )
 from reinhardt_backends.testing import FakeClock
 
-from .places import Comparing, Place, SixVerbs, everywhere, redis_server  # noqa: F401
+from .places import Comparing, Place, SixVerbs, everywhere
 from .redis.driving import frames_text
-from .redis.servers import Server
+from .servers import Server
 
 ALL = ("memory", "namespace", "redis", "comparing")
 ON_FAKE_TIME = ("memory", "namespace", "comparing")
@@ -737,11 +737,11 @@ for _ in range(25):
 """
 
 
-def test_processes_do_not_undo_each_other(redis_server: Server) -> None:  # noqa: F811
+def test_processes_do_not_undo_each_other(server: Server) -> None:
     prefix = f"{os.getpid()}-processes:"
-    store = SyncSessionStore(RedisBackend(redis_server.url, prefix=prefix), ANYTHING, ttl=60)
+    store = SyncSessionStore(RedisBackend(server.url, prefix=prefix), ANYTHING, ttl=60)
     session = store.create({"n": 0})
-    command = [sys.executable, "-c", PROCESS, redis_server.url, prefix]
+    command = [sys.executable, "-c", PROCESS, server.url, prefix]
     processes = [subprocess.Popen(command, stdin=subprocess.PIPE, text=True) for _ in range(4)]
     for process in processes:
         process.communicate(session.id + "\n", timeout=60)
@@ -846,7 +846,7 @@ def test_a_store_behaves_as_its_model(steps: list[tuple[str, int]]) -> None:  # 
 def blocking_store(kind: str, request: pytest.FixtureRequest) -> tuple[SyncSessionStore[ANYTHING], Any]:
     if kind == "memory":
         return SyncSessionStore(MemoryBackend(), ANYTHING, ttl=60), lambda: None
-    server = request.getfixturevalue("redis_server")
+    server = request.getfixturevalue("server")
     backend = RedisBackend(server.url, prefix=f"{os.getpid()}-{request.node.name}:")
     return SyncSessionStore(backend, ANYTHING, ttl=60), SyncBackend(backend).close
 

@@ -33,8 +33,8 @@ from reinhardt_backends import (
 from reinhardt_backends._blocking._face import drive
 from reinhardt_backends.testing import FakeClock
 
-from .places import Comparing, Place, SixVerbs, everywhere, redis_server  # noqa: F401
-from .redis.servers import Server, free_port
+from .places import Comparing, Place, SixVerbs, everywhere
+from .servers import Server, free_port
 
 ALL = ("memory", "namespace", "redis", "six", "comparing", "telling")
 STEPPING = ("memory", "namespace", "redis")
@@ -568,8 +568,8 @@ print(sum(throttle.allow("k") for _ in range(100)))
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_eight_processes_are_allowed_exactly_as_often_as_the_limit(redis_server: Server, algorithm: str) -> None:  # noqa: F811
-    command = [sys.executable, "-c", PROGRAM, redis_server.url, algorithm, "333/h", "500/day"]
+def test_eight_processes_are_allowed_exactly_as_often_as_the_limit(server: Server, algorithm: str) -> None:
+    command = [sys.executable, "-c", PROGRAM, server.url, algorithm, "333/h", "500/day"]
     processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(8)]
     for process in processes:
         assert process.stdin is not None

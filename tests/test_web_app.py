@@ -13,9 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from .asgi.conftest import redis_server  # noqa: F401
 from .asgi.serving import ROOT, serving
-from .redis.servers import Server
+from .servers import Server
 
 EXAMPLE = str(ROOT / "examples" / "web_app.py")
 RUNTIMES = {"asyncio": [], "trio": ["--trio"]}
@@ -27,7 +26,7 @@ def client(request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
     runtime, store = request.param
     url = "memory://"
     if store == "redis":
-        server: Server = request.getfixturevalue("redis_server")
+        server: Server = request.getfixturevalue("server")
         server.command("FLUSHALL")
         url = server.url
     with (

@@ -10,7 +10,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from ..redis.servers import Server
+from ..servers import Server
 from .serving import serving
 
 SERVERS = ("uvicorn", "hypercorn")
@@ -25,7 +25,7 @@ def address(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def _url(request: pytest.FixtureRequest) -> str:
-    redis: Server = request.getfixturevalue("redis_server")
+    redis: Server = request.getfixturevalue("server")
     redis.command("FLUSHALL")
     return redis.url
 

@@ -21,7 +21,7 @@ from reinhardt_backends._blocking._face import drive
 from reinhardt_backends.asgi import SessionMiddleware, WebSession
 from reinhardt_backends.testing import FakeClock
 
-from ..redis.servers import free_port
+from ..servers import free_port
 from .driving import EXTENSION, Answer, call, http, websocket
 
 pytestmark = pytest.mark.anyio

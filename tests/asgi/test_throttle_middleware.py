@@ -162,7 +162,7 @@ async def test_one_throttle_behind_another_tells_of_both(clock: FakeClock) -> No
 async def test_while_the_store_is_away_the_throttle_decides(on_error: Any, status: int) -> None:
     from reinhardt_backends import RedisBackend
 
-    from ..redis.servers import free_port
+    from ..servers import free_port
 
     async with RedisBackend(f"redis://127.0.0.1:{free_port()}", timeout=1) as backend:
         app = ThrottleMiddleware(hello, Throttle(backend, "2/min", on_error=on_error))

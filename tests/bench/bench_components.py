@@ -19,11 +19,10 @@ from pathlib import Path
 
 import anyio
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "redis"))
-
-from servers import available, running
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from reinhardt_backends import MemoryBackend, RedisBackend, Throttle
+from tests.servers import available, running
 
 RATE = "100000000/h"
 CALLERS = 128

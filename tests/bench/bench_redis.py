@@ -24,14 +24,13 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-sys.path.insert(0, str(Path(__file__).parents[1] / "redis"))
 
 import anyio
 import redis
 import redis.asyncio
-from servers import Server, available, running
 
 from reinhardt_backends import RedisBackend, SyncBackend
+from tests.servers import Server, available, running
 
 VALUE = "a value of 20 bytes."
 CALLERS = (1, 16, 128)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
+import reinhardt_backends
 from reinhardt_backends._redis._client import Client
 from reinhardt_backends._redis._kind import Kind
 from reinhardt_backends._redis._link import Link
 from reinhardt_backends._redis._options import Options
 
 T = TypeVar("T")
+
+OURS = str(Path(reinhardt_backends.__file__).parent) + os.sep
 
 READ, IDEMPOTENT, ONCE = Kind.READ, Kind.IDEMPOTENT, Kind.ONCE
 
@@ -65,7 +70,7 @@ def frames_text(error: BaseException) -> str:
         parts += [str(one), repr(one), repr(one.args), repr(vars(one))]
         trace = one.__traceback__
         while trace is not None:
-            if "reinhardt_backends" in trace.tb_frame.f_code.co_filename:
+            if trace.tb_frame.f_code.co_filename.startswith(OURS):
                 parts.append(repr(trace.tb_frame.f_locals))
             trace = trace.tb_next
         pending += [one.__cause__, one.__context__]

@@ -12,11 +12,12 @@ import pytest
 
 pytest.importorskip("redis")
 import trio
-from driving import IDEMPOTENT, READ, assert_idle, client_for, links
-from peers import listening, relay
-from servers import Server
 
 from reinhardt_backends._redis import _link
+
+from ..servers import Server
+from .driving import IDEMPOTENT, READ, assert_idle, client_for, links
+from .peers import listening, relay
 
 SIZES = [3, 20, 1_000, 40_000, 300_000, 1_000_000]
 

@@ -18,14 +18,15 @@ import pytest
 
 pytest.importorskip("redis")
 import trio
-from driving import IDEMPOTENT, ONCE, READ, assert_idle, client_for, drive, in_thread, links
-from peers import greet, holding, listening, relay
-from servers import Server, available, running
 
 from reinhardt_backends import BackendClosedError, BackendConnectionError, OutcomeUnknownError, ResponseError, _io
 from reinhardt_backends._io import _base
 from reinhardt_backends._redis._link import Link
 from reinhardt_backends._redis._mux import MAX_SLOTS
+
+from ..servers import Server, available, running
+from .driving import IDEMPOTENT, ONCE, READ, assert_idle, client_for, drive, in_thread, links
+from .peers import greet, holding, listening, relay
 
 pytestmark = pytest.mark.anyio
 

@@ -14,8 +14,9 @@ import pytest
 
 pytest.importorskip("redis")
 import trio
-from driving import IDEMPOTENT, ONCE, READ, client_for, drive, links
-from servers import Server
+
+from ..servers import Server
+from .driving import IDEMPOTENT, ONCE, READ, client_for, drive, links
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
 

@@ -11,11 +11,12 @@ import pytest
 pytest.importorskip("redis")
 import redis
 import redis.asyncio
-from driving import frames_text
 from redis.credentials import UsernamePasswordCredentialProvider
 
 from reinhardt_backends._redis._option_checks import Secret
 from reinhardt_backends._redis._options import Options
+
+from .driving import frames_text
 
 PASSWORD = "pa ss@wörd/:%41"
 

@@ -16,10 +16,6 @@ import anyio
 import pytest
 
 pytest.importorskip("redis")
-from driving import IDEMPOTENT, ONCE, READ, assert_idle, client_for, drive, frames_text, in_thread, links
-from peers import HELLO, greet, holding, listening, relay
-from servers import Server, available, free_port, running
-
 from reinhardt_backends import (
     AuthenticationError,
     BackendConnectionError,
@@ -28,6 +24,10 @@ from reinhardt_backends import (
     ResponseError,
 )
 from reinhardt_backends._redis._link import Lost
+
+from ..servers import Server, available, free_port, running
+from .driving import IDEMPOTENT, ONCE, READ, assert_idle, client_for, drive, frames_text, in_thread, links
+from .peers import HELLO, greet, holding, listening, relay
 
 pytestmark = pytest.mark.anyio
 

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import pytest
-from servers import Server, available, running
 
 from reinhardt_backends import Backend, RedisBackend
 from reinhardt_backends.testing import BackendConformance
 
+from ..servers import Server, available
+
 _prefixes = itertools.count()
 
 
-@pytest.fixture(scope="module", params=sorted(available()))
-def any_server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """Each server binary that was found, one after the other."""
-    with running(request.param) as server:
-        yield server
+@pytest.fixture(params=sorted(available()))
+def any_server(request: pytest.FixtureRequest, started: Callable[[str], Server]) -> Server:
+    """Each server binary that was found."""
+    return started(request.param)
 
 
 def at(server: Server) -> RedisBackend:

@@ -16,12 +16,13 @@ import pytest
 pytest.importorskip("redis")
 pytest.importorskip("trustme")
 import trustme
-from driving import IDEMPOTENT, ONCE, READ, assert_idle, client_for, drive, frames_text, links
-from peers import greet, holding, listening
-from servers import Server, available, free_port, running
 
 from reinhardt_backends import BackendConnectionError, BackendTimeoutError, OutcomeUnknownError
 from reinhardt_backends._redis._client import Client
+
+from ..servers import Server, available, free_port, running
+from .driving import IDEMPOTENT, ONCE, READ, assert_idle, client_for, drive, frames_text, links
+from .peers import greet, holding, listening
 
 pytestmark = pytest.mark.anyio
 

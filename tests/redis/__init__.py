@@ -1,0 +1,1 @@
+"""Tests of ``RedisBackend`` and its connection, against real servers."""
