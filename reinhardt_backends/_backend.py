@@ -474,6 +474,10 @@ class Backend(ABC):
         finally:
             await _close(keys)
 
+    def _may_evict(self) -> bool:
+        """Whether the store may remove live keys to stay within a bound."""
+        return False
+
     def _runs_steps(self) -> bool:
         """Whether this backend runs atomic steps over several keys."""
         return False

@@ -55,6 +55,22 @@ def require(backend: Backend, component: str, *verbs: str) -> None:
         )
 
 
+def refuse_eviction(backend: Backend, component: str, evictable: bool) -> None:
+    """Check that a backend keeps live keys, as far as its object can tell; views are seen through.
+
+    A Redis server with a ``maxmemory-policy`` that evicts is not recognised: its backend knows nothing of it.
+
+    Raises:
+        ValueError: It may evict them, and ``evictable`` does not accept that.
+    """
+    root = _root(backend)
+    if not evictable and root._may_evict():
+        raise ValueError(
+            f"{component} would lose entries: this {type(root).__qualname__} evicts live keys at its bound; "
+            "use a backend without maxsize and maxbytes, or accept the loss with evictable=True"
+        )
+
+
 def _missing(backend: Backend, verbs: tuple[str, ...]) -> list[str]:
     provider = type(_root(backend))
     needed = [verb for verb in verbs if verb not in _COMPOSED]

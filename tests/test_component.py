@@ -11,7 +11,16 @@ import pytest
 
 from reinhardt_backends import Backend, MemoryBackend, SyncBackend, UnsupportedOperationError
 from reinhardt_backends._blocking._face import drive
-from reinhardt_backends._component import IN_LOOP, IN_THREAD, Signal, check_backend, check_timeout, provides, require
+from reinhardt_backends._component import (
+    IN_LOOP,
+    IN_THREAD,
+    Signal,
+    check_backend,
+    check_timeout,
+    provides,
+    refuse_eviction,
+    require,
+)
 
 from .places import Comparing, SixVerbs
 
@@ -165,3 +174,15 @@ def test_what_is_missing_is_named(view: Callable[[Backend], Backend]) -> None:
     ) as it:
         require(comparing, "Thing", "get", "ttl", "scan")
     assert (it.value.verb, it.value.class_name) == ("ttl, scan", "Comparing")
+
+
+@pytest.mark.parametrize(
+    "view", [lambda it: it, lambda it: it.namespace("a"), lambda it: it.namespace("a").namespace("b")]
+)
+def test_a_backend_that_evicts_is_refused_through_its_views(view: Callable[[Backend], Backend]) -> None:
+    for bounded in (MemoryBackend(maxsize=2), MemoryBackend(maxbytes=100, policy="fifo")):
+        with pytest.raises(ValueError, match="Thing would lose entries: this MemoryBackend evicts live keys"):
+            refuse_eviction(view(bounded), "Thing", False)
+        refuse_eviction(view(bounded), "Thing", True)
+    for unbounded in (MemoryBackend(), SixVerbs(MemoryBackend())):
+        refuse_eviction(view(unbounded), "Thing", False)

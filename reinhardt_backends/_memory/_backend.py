@@ -172,6 +172,10 @@ class MemoryBackend(Entries, Backend):
     async def aclose(self) -> None:
         return self._close()
 
+    def _may_evict(self) -> bool:
+        maxsize, maxbytes, _ = self._bounds
+        return maxsize is not None or maxbytes is not None
+
     def _runs_steps(self) -> bool:
         return True
 
