@@ -1,39 +1,28 @@
-"""Atomic steps over several keys: what the components need and no verb gives.
+"""Atomic steps: read keys, decide, write, with nothing in between. The components need them, and no verb gives them.
 
 A step is written twice, since the two stores have nothing in common: in Lua, which Redis runs as one command on its own
-clock, and as a plain function, which the memory backend runs under its lock on its clock. Both see the same keys and
-arguments and return the same answer. A backend of somebody else's has neither, and says so.
+clock, and as a pure function, which the memory backend runs under its lock on its own clock. Both see the same values
+and arguments and return the same answer. A user's own backend has neither, and its ``_run_step`` raises.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
+Found: TypeAlias = "tuple[Any, float] | None"
+"""What a step finds under a key: the value as plain JSON data or ``bytes``, and the seconds until it expires
+(``math.inf`` without expiry); ``None`` if the key is missing."""
 
-class StepStore(Protocol):
-    """What the plain function of a step may do. Nothing else happens to the store meanwhile."""
+Write: TypeAlias = "tuple[Any, float | None] | None"
+"""What a step writes to a key: a value and its ttl in seconds (``None`` keeps the expiry, ``math.inf`` removes it);
+``None`` to leave the key alone."""
 
-    def step_now(self) -> float:
-        """Return the instant of the step, in seconds of the store's clock."""
-        ...
-
-    def step_read(self, key: str) -> Any:
-        """Return the value of a key as plain JSON data or ``bytes``; ``MISSING`` if it is missing."""
-        ...
-
-    def step_left(self, key: str) -> float | None:
-        """Return the seconds until a key expires: ``math.inf`` without expiry, ``None`` if it is missing."""
-        ...
-
-    def step_write(self, key: str, value: Any, seconds: float | None) -> None:
-        """Store a value with an expiry; ``None`` leaves the expiry as it is."""
-        ...
-
-    def step_remove(self, key: str) -> bool:
-        """Remove a key and return whether it was live."""
-        ...
+Decide: TypeAlias = Callable[[float, Sequence[Found], Sequence[Any]], tuple[Any, Sequence[Write]]]
+"""Takes the time on the store's clock (seconds), what is found under each key, and the arguments. Returns the answer,
+and what to write to each key, in the order of the keys; ``()`` writes nothing. It is pure, so a store may call it again
+if a key has changed meanwhile."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -43,11 +32,11 @@ class Step:
     Attributes:
         name: What it does, for the error of a backend that cannot run it.
         lua: The script for Redis: ``KEYS``, and ``ARGV`` as strings. Lua's numbers are exact up to 2**53 only.
-        plain: The same over a ``StepStore``, the keys and the arguments.
+        decide: The same as a pure function.
         harmless: Whether running it twice does the same as running it once, so that it may be sent again.
     """
 
     name: str
     lua: str
-    plain: Callable[[StepStore, Sequence[str], Sequence[Any]], Any]
+    decide: Decide
     harmless: bool = False

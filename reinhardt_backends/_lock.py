@@ -19,49 +19,43 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
-from ._atomic import Step
+from ._atomic import Found, Step, Write
 from ._backend import Backend
 from ._component import IN_LOOP, Signal, Waiting, check_backend, check_timeout, require
 from ._errors import BackendConnectionError, BackendError, LockLostError
-from ._types import MISSING, TTL, check_name, check_ttl
-
-if TYPE_CHECKING:
-    from ._atomic import StepStore
+from ._types import TTL, check_name, check_ttl
 
 _FIRST_PAUSE: Final = 0.01
 _LONGEST_PAUSE: Final = 0.25
 
 
-def _plain_take(store: StepStore, keys: Sequence[str], args: Sequence[Any]) -> int:
-    key, counter = keys
+def _take(now: float, found: Sequence[Found], args: Sequence[Any]) -> tuple[int, Sequence[Write]]:
+    counter, there = found
     owner, milliseconds = args
-    there = store.step_read(key)
-    if there is not MISSING and there != owner:
-        return 0
-    token = store.step_read(counter)
-    if token.__class__ is not int:
-        token = 0
-    if there is MISSING:
-        token += 1
-        store.step_write(counter, token, None)
-    store.step_write(key, owner, milliseconds / 1000)
-    return int(token)
+    if there is not None and there[0] != owner:
+        return 0, ()
+    token: int = counter[0] if counter is not None and counter[0].__class__ is int else 0
+    held = owner, milliseconds / 1000
+    if there is not None:
+        return token, (None, held)
+    # The token is written first: a step that is interrupted may skip a token, and never gives one twice.
+    return token + 1, ((token + 1, None), held)
 
 
 # Who asks twice, since the first answer was lost, holds it once.
 TAKE: Final = Step(
     "take a lock",
     """
-local there = redis.call('GET', KEYS[1])
+local there = redis.call('GET', KEYS[2])
 local owner = '"' .. ARGV[1] .. '"'
 if there and there ~= owner then return 0 end
-redis.call('SET', KEYS[1], owner, 'PX', ARGV[2])
-if there then return tonumber(redis.call('GET', KEYS[2])) end
-return redis.call('INCR', KEYS[2])
+redis.call('SET', KEYS[2], owner, 'PX', ARGV[2])
+if there then return tonumber(redis.call('GET', KEYS[1])) end
+return redis.call('INCR', KEYS[1])
 """,
-    _plain_take,
+    _take,
     harmless=True,
 )
 
@@ -234,7 +228,7 @@ class Lock:
         """Return the token if the lock was taken, 0 if it is held."""
         if self._steps:
             milliseconds = round(self._ttl * 1000)
-            return int(await self._backend._run_step(TAKE, (self._key, self._counter), (owner, milliseconds)))
+            return int(await self._backend._run_step(TAKE, (self._counter, self._key), (owner, milliseconds)))
         # The token is drawn between two steps that both need the lock, so it is larger than any drawn before.
         candidate = _candidate(owner)
         if not await self._backend.add(self._key, candidate, self._ttl):

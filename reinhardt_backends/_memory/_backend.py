@@ -387,10 +387,7 @@ class MemoryBackend(Entries, Backend):
         return (key for key in keys if key.startswith(prefix) and self._exists(key))
 
     def _step(self, step: Step, keys: Sequence[str], args: Sequence[str | int | float | bytes]) -> Any:
-        for key in keys:
-            check_key(key)
-        with self._lock:
-            return step.plain(self, keys, args)
+        return self._run(step, [check_key(key) for key in keys], args)
 
     def _ping(self) -> None:
         len(self._data)

@@ -17,14 +17,17 @@ import math
 import os
 import threading
 import weakref
-from collections.abc import Callable
-from typing import Any, Final, NoReturn
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from .._errors import BackendClosedError, CounterError
-from .._types import MAX_COUNT, MAX_TTL, MIN_COUNT, MISSING, TTL, KeepTTL, check_key, check_ttl
+from .._types import MAX_COUNT, MAX_TTL, MIN_COUNT, TTL, KeepTTL, check_key, check_ttl
 from .._values._codec import pack, unpack
 from ._bounded import BoundedMapping, check_bounds
 from ._expiry import UNFILED, ExpiryRing
+
+if TYPE_CHECKING:
+    from .._atomic import Found, Step, Write
 
 Entry = tuple[Any, float, int]
 
@@ -167,32 +170,31 @@ class Entries:
             self._ring.discard(key, entry[2])
             return True
 
-    def step_now(self) -> float:
-        return self._turn()
+    def _run(self, step: Step, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        """Run an atomic step. Takes the lock."""
+        with self._lock:
+            while True:
+                now = self._turn()
+                entries = [self._data.get(key) for key in keys]
+                answer, writes = step.decide(
+                    now, [_found(entry, now, key) for key, entry in zip(keys, entries, strict=True)], args
+                )
+                if self._apply(keys, entries, writes, now):
+                    return answer
 
-    def step_read(self, key: str) -> Any:
-        entry = self._live(key)
-        return MISSING if entry is None else unpack(entry[0], Any, key)
-
-    def step_left(self, key: str) -> float | None:
-        entry = self._live(key)
-        return None if entry is None else entry[1] - self._clock()
-
-    def step_write(self, key: str, value: Any, seconds: float | None) -> None:
-        stored = value if value.__class__ is int else pack(value)
-        while True:
-            now = self._turn()
-            entry: Entry | None = self._data.get(key)
+    def _apply(self, keys: Sequence[str], entries: Sequence[Entry | None], writes: Sequence[Write], now: float) -> bool:
+        """Make the writes of a step, as long as the entries are those that it was decided on."""
+        for key, entry, write in zip(keys, entries, writes, strict=False):
+            if write is None:
+                continue
+            value, seconds = write
             if seconds is not None:
                 expiry = now + seconds
             else:
                 expiry = NEVER if entry is None or entry[1] <= now else entry[1]
-            if self._swap(key, entry, stored, expiry, now):
-                return
-
-    def step_remove(self, key: str) -> bool:
-        entry = self._live(key)
-        return entry is not None and self._remove(key, entry)
+            if not self._swap(key, entry, pack(value), expiry, now):
+                return False
+        return True
 
     def _sweep(self, now: float) -> int:
         """Remove some of the keys whose time has passed, and return how many."""
@@ -268,6 +270,13 @@ def peek(data: Any, key: str) -> Any:
 
 def always(entry: Entry | None) -> bool:
     return True
+
+
+def _found(entry: Entry | None, now: float, key: str) -> Found:
+    if entry is None or entry[1] <= now:
+        return None
+    stored = entry[0]
+    return (unpack(stored, Any, key) if stored.__class__ is bytes else stored), entry[1] - now
 
 
 def _added(key: str, old: Any, by: int) -> int:

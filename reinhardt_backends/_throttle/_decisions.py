@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from .._atomic import Step, StepStore
+from .._atomic import Found, Step, Write
 from ._algorithms import FIXED, GCRA, SLIDING, Algorithm, Limits, Numbers
 
 MICRO: Final = 1_000_000
@@ -102,8 +102,9 @@ def _script(frame: str, algorithm: Algorithm) -> str:
     return re.sub("|".join(words), lambda found: words[found[0]], frame)
 
 
-def _numbers(value: Any, count: int) -> list[int] | None:
+def _numbers(found: Found, count: int) -> list[int] | None:
     """Return what is stored, if it is what a step stores."""
+    value = None if found is None else found[0]
     if value.__class__ is str and value.replace(",", "").isdecimal():
         numbers = [int(word) for word in value.split(",") if word]
         if len(numbers) == count:
@@ -120,31 +121,32 @@ def _limits(rest: tuple[int, ...]) -> list[Limits]:
 def _one_rate(name: str, algorithm: Algorithm) -> Step:
     width, current, retry, spend, left, reset, _ = algorithm
 
-    def plain(store: StepStore, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        now = round(store.step_now() * MICRO)
+    def decide(time: float, found: Sequence[Found], args: Sequence[Any]) -> tuple[Any, Sequence[Write]]:
+        now = round(time * MICRO)
         cost, brief, limit, period, burst = args
         limits = Limits(limit, period, burst)
-        numbers = _numbers(store.step_read(keys[0]), width)
+        numbers = _numbers(found[0], width)
         at = current(now, tuple(numbers) if numbers else None, limits)
         wait = retry(now, at, limits, cost or 1)
+        writes: Sequence[Write] = ()
         if cost and not wait:
             at = spend(at, limits, cost)
-            _write(store, keys[0], at, reset(now, at, limits))
+            writes = (_written(at, reset(now, at, limits)),)
         if brief:
-            return 0 if wait else 1
-        return [0 if wait else 1, left(now, at, limits), reset(now, at, limits), wait]
+            return (0 if wait else 1), writes
+        return [0 if wait else 1, left(now, at, limits), reset(now, at, limits), wait], writes
 
-    return Step(name, _script(_ONE, algorithm), plain)
+    return Step(name, _script(_ONE, algorithm), decide)
 
 
 def _several_rates(name: str, algorithm: Algorithm) -> Step:
     width, current, retry, spend, left, reset, _ = algorithm
 
-    def plain(store: StepStore, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        now = round(store.step_now() * MICRO)
+    def decide(time: float, found: Sequence[Found], args: Sequence[Any]) -> tuple[Any, Sequence[Write]]:
+        now = round(time * MICRO)
         cost, brief, *rest = args
         rates = _limits(tuple(rest))
-        numbers = _numbers(store.step_read(keys[0]), width * len(rates))
+        numbers = _numbers(found[0], width * len(rates))
         state: list[Numbers] = []
         waits: list[int] = []
         for index, limits in enumerate(rates):
@@ -153,42 +155,49 @@ def _several_rates(name: str, algorithm: Algorithm) -> Step:
             state.append(at)
             waits.append(retry(now, at, limits, cost or 1))
         allowed = 0 if any(waits) else 1
+        writes: Sequence[Write] = ()
         if allowed and cost:
             state = [spend(at, limits, cost) for at, limits in zip(state, rates, strict=True)]
             kept = max([reset(now, at, limits) for at, limits in zip(state, rates, strict=True)])
-            _write(store, keys[0], tuple([number for at in state for number in at]), kept)
+            writes = (_written(tuple([number for at in state for number in at]), kept),)
         if brief:
-            return allowed
+            return allowed, writes
         answer = [allowed]
         for at, limits, wait in zip(state, rates, waits, strict=True):
             answer += [left(now, at, limits), reset(now, at, limits), wait]
-        return answer
+        return answer, writes
 
-    return Step(f"{name} with several rates", _script(_MANY, algorithm), plain)
-
-
-def _write(store: StepStore, key: str, numbers: Numbers, microseconds: int) -> None:
-    store.step_write(key, ",".join(map(str, numbers)), max(-(-microseconds // 1000), 1) / 1000)
+    return Step(f"{name} with several rates", _script(_MANY, algorithm), decide)
 
 
-def _plain_counter(store: StepStore, keys: Sequence[str], args: Sequence[Any]) -> list[int]:
+def _written(numbers: Numbers, microseconds: int) -> Write:
+    return ",".join(map(str, numbers)), max(-(-microseconds // 1000), 1) / 1000
+
+
+def _decide_counter(time: float, found: Sequence[Found], args: Sequence[Any]) -> tuple[list[int], Sequence[Write]]:
     cost, _, limit, period, _ = args
-    (key,) = keys
-    count = store.step_read(key)
-    if count.__class__ is not int or count < 0:
-        count = 0
+    count, left = _counted(found[0])
     allowed = count + (cost or 1) <= limit
+    writes: Sequence[Write] = ()
     if allowed and cost:
-        store.step_write(key, count + cost, None if count else period / MICRO)
+        if not count:
+            left = period / MICRO
+        writes = ((count + cost, None if count else left),)
         count += cost
-    left = store.step_left(key) if count else 0
     if left == math.inf:
-        # Somebody else made it. Without an expiry it would deny for ever.
+        # Another program made it. Without an expiry it would deny without end.
         left = period / MICRO
         if cost:
-            store.step_write(key, count, left)
-    reset = round((left or 0) * MICRO)
-    return [int(allowed), max(limit - count, 0), reset, 0 if allowed else max(reset, 1)]
+            writes = ((count, left),)
+    reset = round(left * MICRO)
+    return [int(allowed), max(limit - count, 0), reset, 0 if allowed else max(reset, 1)], writes
+
+
+def _counted(found: Found) -> tuple[int, float]:
+    """Return the count and the seconds until it expires; 0 and 0.0 for what is no count."""
+    if found is None or found[0].__class__ is not int or found[0] <= 0:
+        return 0, 0.0
+    return found
 
 
 # A denied hit only reads, so that a flood of them is neither written nor replicated.
@@ -216,19 +225,16 @@ return {allowed and 1 or 0, math.max(limit - count, 0), left * 1000, allowed and
 """
 
 
-def _plain_allow(store: StepStore, keys: Sequence[str], args: Sequence[Any]) -> int:
+def _decide_allow(time: float, found: Sequence[Found], args: Sequence[Any]) -> tuple[int, Sequence[Write]]:
     cost, limit, milliseconds = args
-    (key,) = keys
-    count = store.step_read(key)
-    if count.__class__ is not int or count <= 0:
-        store.step_write(key, cost, milliseconds / 1000)
-        return 1
+    count, left = _counted(found[0])
+    if not count:
+        return 1, ((cost, milliseconds / 1000),)
     if count + cost <= limit:
-        store.step_write(key, count + cost, None)
-        return 1
-    if store.step_left(key) == math.inf:
-        store.step_write(key, count, milliseconds / 1000)
-    return 0
+        return 1, ((count + cost, None),)
+    if left == math.inf:
+        return 0, ((count, milliseconds / 1000),)
+    return 0, ()
 
 
 ALLOW: Final = Step(
@@ -247,13 +253,13 @@ end
 if redis.call('PTTL', KEYS[1]) == -1 then redis.call('PEXPIRE', KEYS[1], ARGV[3]) end
 return 0
 """,
-    _plain_allow,
+    _decide_allow,
 )
 """The brief answer of the counter, by the shortest way: ``cost, limit, milliseconds``, the cost within the limit."""
 
 STEPS: Final[dict[str, tuple[Step, Step]]] = {
     "fixed-window": (
-        Step("throttle by fixed-window", _LUA_COUNTER, _plain_counter),
+        Step("throttle by fixed-window", _LUA_COUNTER, _decide_counter),
         _several_rates("throttle by fixed-window", FIXED),
     ),
     "sliding-window": (

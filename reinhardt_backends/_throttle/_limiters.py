@@ -101,7 +101,7 @@ class SteppingCounter(Stepping):
 
 
 class Comparing:
-    """The plain function of a step over one value that was read, and a write that fails if it has changed."""
+    """The pure function of a step over a value that was read, and a write that fails if the value has changed."""
 
     def __init__(self, backend: Backend, head: str, rates: tuple[Rate, ...], step: Step) -> None:
         self._backend = backend
@@ -121,11 +121,10 @@ class Comparing:
         name = self._head + key
         while True:
             found = await self._backend.get(name, default=MISSING)
-            copy = _Copy(found)
-            answer = self._step.plain(copy, (name,), args)
-            if copy.written is None:
+            answer, writes = self._step.decide(time.time(), (None if found is MISSING else (found, math.inf),), args)
+            if not writes or writes[0] is None:
                 return answer
-            value, seconds = copy.written
+            value, seconds = writes[0]
             if found is MISSING:
                 done = await self._backend.add(name, value, seconds)
             else:
@@ -135,29 +134,6 @@ class Comparing:
 
     async def reset(self, key: str) -> None:
         await self._backend.delete(self._head + key)
-
-
-class _Copy:
-    """A store of one value, for the plain function of a step."""
-
-    def __init__(self, value: Any) -> None:
-        self._value = value
-        self.written: tuple[Any, float | None] | None = None
-
-    def step_now(self) -> float:
-        return time.time()
-
-    def step_read(self, key: str) -> Any:
-        return self._value
-
-    def step_left(self, key: str) -> float | None:
-        return None if self._value is MISSING else math.inf
-
-    def step_write(self, key: str, value: Any, seconds: float | None) -> None:
-        self.written = value, seconds
-
-    def step_remove(self, key: str) -> bool:
-        return False
 
 
 class Counting:
