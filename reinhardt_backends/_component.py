@@ -155,8 +155,7 @@ class _InLoop:
     async def wait(self, signal: Signal, timeout: float | None = None) -> bool:
         import anyio
 
-        from ._io import runtime_for
-        from ._io._current import current_loop
+        from ._io import current_loop, runtime_for
 
         event = anyio.Event()
         runtime = runtime_for(current_loop())

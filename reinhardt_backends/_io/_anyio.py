@@ -1,7 +1,6 @@
 """The seam on public anyio alone: for any runtime that anyio knows, and for loops without ``add_reader``.
 
-Slower than the native paths, and right wherever anyio is: its ``wait_readable`` works on the default loop of Windows
-too.
+Slower than the native paths, but its ``wait_readable`` works on the default loop of Windows too.
 """
 
 from __future__ import annotations
@@ -24,16 +23,31 @@ from ._base import AddressInfo, Parkable, Port, Runtime
 T = TypeVar("T")
 
 
+def _until(deadline: float) -> anyio.CancelScope:
+    return anyio.CancelScope(deadline=anyio.current_time() + (deadline - monotonic()))
+
+
 class AnyioPort(Port):
-    """A socket in one event loop that anyio knows."""
+    """A socket in one event loop that anyio knows.
+
+    There are no readiness callbacks, so the leader waits, reads and waits again, in one cancel scope that carries the
+    deadline and that a kick cancels.
+    """
+
+    # The primitives, which a runtime may replace by its own.
+    _until: Callable[[float], Any] = staticmethod(_until)
+    _wait_readable: Callable[[socket.socket], Awaitable[None]] = staticmethod(anyio.wait_readable)
+    _wait_writable: Callable[[socket.socket], Awaitable[None]] = staticmethod(anyio.wait_writable)
+    _notify_closing: Callable[[socket.socket], None] = staticmethod(anyio.notify_closing)
+    _closed: type[Exception] = anyio.ClosedResourceError
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._leading: anyio.CancelScope | None = None
-        self._pushing: anyio.CancelScope | None = None
+        self._leading: Any = None
+        self._pushing: Any = None
 
     async def lead(self, drain: Callable[[], bool], deadline: float) -> None:
-        self._leading = scope = _until(deadline)
+        self._leading = scope = self._until(deadline)
         try:
             with scope:
                 await self._read(drain)
@@ -41,7 +55,7 @@ class AnyioPort(Port):
             self._leading = None
 
     async def push(self, drain: Callable[[], bool] | None, deadline: float) -> None:
-        self._pushing = scope = _until(deadline)
+        self._pushing = scope = self._until(deadline)
         try:
             with scope:
                 if drain is None:
@@ -52,15 +66,18 @@ class AnyioPort(Port):
             self._pushing = None
 
     async def _read(self, drain: Callable[[], bool]) -> None:
-        with contextlib.suppress(anyio.ClosedResourceError):
+        sock, wait_readable = self._sock, self._wait_readable
+        try:
             while True:
-                await anyio.wait_readable(self._sock)
+                await wait_readable(sock)
                 if drain():
                     return
+        except self._closed:
+            return
 
     async def _writable(self) -> None:
-        with contextlib.suppress(anyio.ClosedResourceError):
-            await anyio.wait_writable(self._sock)
+        with contextlib.suppress(self._closed):
+            await self._wait_writable(self._sock)
 
     async def _read_or_write(self, drain: Callable[[], bool]) -> None:
         async with anyio.create_task_group() as group:
@@ -81,11 +98,11 @@ class AnyioPort(Port):
     def close(self) -> None:
         if self._sock.fileno() >= 0:
             if self._leading is not None or self._pushing is not None:
-                anyio.notify_closing(self._sock)
+                self._notify_closing(self._sock)
             self.kick()
             self._sock.close()
 
-    def abandon(self) -> None:
+    def close_silently(self) -> None:
         self._sock.close()
 
 
@@ -147,7 +164,3 @@ class AnyioRuntime(Runtime):
 def _run(function: Callable[[], None], token: EventLoopToken) -> None:
     with contextlib.suppress(anyio.RunFinishedError):
         anyio.from_thread.run_sync(function, token=token)
-
-
-def _until(deadline: float) -> anyio.CancelScope:
-    return anyio.CancelScope(deadline=anyio.current_time() + (deadline - monotonic()))

@@ -134,7 +134,7 @@ class AsyncioPort(Port):
         self._reads = self._writes = False
         self._sock.close()
 
-    def abandon(self) -> None:
+    def close_silently(self) -> None:
         self._sock.close()
 
 

@@ -54,7 +54,7 @@ class BlockingPort(Port):
         with self._closing:
             self._sock.close()
 
-    def abandon(self) -> None:
+    def close_silently(self) -> None:
         self._sock.close()
 
 

@@ -1,10 +1,7 @@
-"""The seam on trio, by ``trio.lowlevel``.
+"""The seam on trio: the anyio port with trio's own primitives, and parking by ``trio.lowlevel``.
 
-A parked task is a task that waits to be rescheduled. It is marked un-parked inside the abort function: between the
-cancellation and the moment the task runs again, somebody may want to wake it, and rescheduling it twice is fatal.
-
-Trio has no readiness callbacks, so whoever leads waits, reads and waits again, in one cancel scope that carries the
-deadline and that a kick cancels.
+A parked task waits to be rescheduled. It is marked as not parked inside the abort function: between the cancellation
+and the moment the task runs again, another task may want to wake it, and rescheduling a task twice is fatal.
 """
 
 from __future__ import annotations
@@ -18,6 +15,7 @@ from typing import Any, TypeVar
 import trio
 from trio.lowlevel import Abort, RaiseCancelT, Task, TrioToken
 
+from ._anyio import AnyioPort
 from ._base import AddressInfo, Parkable, Port, Runtime
 
 T = TypeVar("T")
@@ -25,74 +23,22 @@ T = TypeVar("T")
 _current_task = trio.lowlevel.current_task
 _sleep = trio.lowlevel.wait_task_rescheduled
 _reschedule = trio.lowlevel.reschedule
-_wait_readable = trio.lowlevel.wait_readable
-_wait_writable = trio.lowlevel.wait_writable
 _current_time = trio.current_time
 _succeeded = Abort.SUCCEEDED
 
 
-class TrioPort(Port):
-    """A socket in one trio run."""
+def _until(deadline: float) -> trio.CancelScope:
+    return trio.CancelScope(deadline=_current_time() + (deadline - monotonic()))
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._leading: trio.CancelScope | None = None
-        self._pushing: trio.CancelScope | None = None
 
-    async def lead(self, drain: Callable[[], bool], deadline: float) -> None:
-        self._leading = scope = trio.CancelScope(deadline=_convert(deadline))
-        try:
-            with scope:
-                await self._read(drain)
-        finally:
-            self._leading = None
+class TrioPort(AnyioPort):
+    """A socket in one trio run. Calling trio directly saves anyio's lookup of the runtime at each wait."""
 
-    async def push(self, drain: Callable[[], bool] | None, deadline: float) -> None:
-        self._pushing = scope = trio.CancelScope(deadline=_convert(deadline))
-        try:
-            with scope:
-                if drain is None:
-                    await _writable(self._sock)
-                else:
-                    await self._read_or_write(drain)
-        finally:
-            self._pushing = None
-
-    async def _read(self, drain: Callable[[], bool]) -> None:
-        sock = self._sock
-        try:
-            while True:
-                await _wait_readable(sock)
-                if drain():
-                    return
-        except trio.ClosedResourceError:
-            return
-
-    async def _read_or_write(self, drain: Callable[[], bool]) -> None:
-        async with trio.open_nursery() as nursery:
-
-            async def first(function: Callable[..., Awaitable[None]], *args: Any) -> None:
-                await function(*args)
-                nursery.cancel_scope.cancel()
-
-            nursery.start_soon(first, self._read, drain)
-            nursery.start_soon(first, _writable, self._sock)
-
-    def kick(self) -> None:
-        if self._leading is not None:
-            self._leading.cancel()
-        if self._pushing is not None:
-            self._pushing.cancel()
-
-    def close(self) -> None:
-        if self._sock.fileno() >= 0:
-            if self._leading is not None or self._pushing is not None:
-                trio.lowlevel.notify_closing(self._sock)
-            self.kick()
-            self._sock.close()
-
-    def abandon(self) -> None:
-        self._sock.close()
+    _until: Callable[[float], Any] = staticmethod(_until)
+    _wait_readable: Callable[[socket.socket], Awaitable[None]] = staticmethod(trio.lowlevel.wait_readable)
+    _wait_writable: Callable[[socket.socket], Awaitable[None]] = staticmethod(trio.lowlevel.wait_writable)
+    _notify_closing: Callable[[socket.socket], None] = staticmethod(trio.lowlevel.notify_closing)
+    _closed = trio.ClosedResourceError
 
 
 class TrioRuntime(Runtime):
@@ -115,7 +61,7 @@ class TrioRuntime(Runtime):
         await _sleep(abort)
 
     async def park_until(self, who: Parkable, deadline: float) -> None:
-        with trio.CancelScope(deadline=_convert(deadline)):
+        with _until(deadline):
             await self.park(who)
 
     def unpark(self, who: Parkable) -> None:
@@ -128,7 +74,7 @@ class TrioRuntime(Runtime):
         await trio.lowlevel.checkpoint()
 
     async def resolve(self, host: str, port: int, deadline: float) -> list[AddressInfo]:
-        with trio.CancelScope(deadline=_convert(deadline)):
+        with _until(deadline):
             found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             return list(found)
         raise TimeoutError("the name was not resolved in time")
@@ -148,17 +94,6 @@ class TrioRuntime(Runtime):
 
     def is_over(self) -> bool:
         return not self.run_soon(_nothing)
-
-
-async def _writable(sock: socket.socket) -> None:
-    try:
-        await _wait_writable(sock)
-    except trio.ClosedResourceError:
-        return
-
-
-def _convert(deadline: float) -> float:
-    return _current_time() + (deadline - monotonic())
 
 
 def _nothing() -> None:

@@ -30,8 +30,7 @@ from .._types import (
     check_ttl,
 )
 from .._values._codec import check_type, decode, encode
-from ._kind import Kind
-from ._scripts import COMPARE_AND_DELETE, COMPARE_AND_SET, INCREMENT, PERSIST, RESTORE, is_unknown, script_of
+from ._scripts import COMPARE_AND_DELETE, COMPARE_AND_SET, INCREMENT, PERSIST, RESTORE, Kind, is_unknown, script_of
 
 if TYPE_CHECKING:
     import ssl

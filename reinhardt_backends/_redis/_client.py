@@ -1,11 +1,9 @@
 """Which connection a command takes.
 
 A ``Client`` is what one backend object holds. It finds the connection of the loop that runs the caller, sends, and
-returns the reply; what may go wrong meanwhile is dealt with by the rules of ``_retry``. Its blocking twin does the same
-with a connection from the pool, and never suspends.
-
-This is also the place where a second kind of server would be chosen: a client picks its connection by loop alone, since
-one standalone server has every key.
+returns the reply; failures are handled by the rules of ``_retry``. Its blocking twin does the same with a connection
+from the pool, and never suspends. A client picks its connection by loop alone, since one standalone server has every
+key.
 """
 
 from __future__ import annotations
@@ -15,16 +13,14 @@ from time import monotonic
 from typing import Any
 
 from .._errors import BackendError
-from .._io._current import current_loop
-from ._connections import LARGE, Core
-from ._kind import Kind
-from ._lanes import Lane
-from ._link import Lost
+from .._io import current_loop
+from ._connections import LARGE, Node, SharedConnection
+from ._link import CallFailed
 from ._options import Options
 from ._pool import Pool
-from ._protocol import Refusal, pack
-from ._replies import error_for, is_read_only
+from ._protocol import Refusal, error_for, is_read_only, pack
 from ._retry import History, refusal_in
+from ._scripts import Kind
 
 
 class Client:
@@ -35,18 +31,18 @@ class Client:
     """
 
     def __init__(self, options: Options) -> None:
-        self._core = Core(options)
+        self._node = Node(options)
         self._timeout = options.timeout
 
     @property
     def options(self) -> Options:
         """How the server is reached."""
-        return self._core.options
+        return self._node.options
 
     @property
     def is_closed(self) -> bool:
         """Whether the client, or its twin, was closed."""
-        return self._core.closed
+        return self._node.closed
 
     async def call(self, kind: Kind, *args: bytes | str | float) -> Any:
         """Send one command and return its reply: ``bytes``, ``int``, ``None`` or a list of those.
@@ -56,7 +52,7 @@ class Client:
             *args: The words of the command.
 
         Raises:
-            ResponseError: The server refused. ``NOSCRIPT`` is told like any other refusal.
+            ResponseError: The server refused. ``NOSCRIPT`` is raised like any other refusal.
             OutcomeUnknownError: A write may have been sent, and there was no reply.
             BackendClosedError: The client is closed, or was in the meantime.
             BackendConnectionError: The server could not be reached; nothing was changed.
@@ -64,29 +60,29 @@ class Client:
         data = pack(args)
         del args
         deadline = monotonic() + self._timeout
-        core = self._core
-        trouble: Lost | Refusal | None = None
+        node = self._node
+        trouble: CallFailed | Refusal | None = None
         try:
-            # What follows is _persist for the usual case: there is a connection, and it answers.
+            # _persist for the usual case: there is a connection, and it answers.
             loop = current_loop()
-            hub = core.hubs.get(id(loop))
+            connections = node.loops.get(id(loop))
             if (
-                hub is not None
-                and hub.loop() is loop
+                connections is not None
+                and connections.loop() is loop
                 and len(data) <= LARGE
-                and not (core.large and data in core.large)
+                and not (node.large and data in node.large)
             ):
-                link = hub.small.link
+                link = connections.small.link
                 if link is not None and link.usable:
                     try:
                         reply = await link.exchange(data, 1, deadline)
-                    except Lost as lost:
-                        trouble = lost.with_traceback(None)
+                    except CallFailed as failed:
+                        trouble = failed.with_traceback(None)
                     else:
                         if reply.__class__ is bytes and len(reply) <= LARGE:
                             return reply
                         if reply.__class__ is not Refusal:
-                            core.note_size(data, reply)
+                            node.note_size(data, reply)
                             return reply
                         trouble = reply
                         if is_read_only(reply):
@@ -120,52 +116,55 @@ class Client:
 
     async def aclose(self) -> None:
         """Close every connection, in the loop it serves. Calls in flight end in ``BackendClosedError``. Idempotent."""
-        self._core.close()
+        self._node.close()
 
     def blocking(self) -> Client:
-        """A twin for callers without an event loop: its coroutines never suspend. Closing either closes both."""
-        return _BlockingClient(self._core)
+        """Return a twin for callers without an event loop: its coroutines never suspend. Closing either closes both."""
+        return _BlockingClient(self._node)
 
-    def _place(self, data: bytes) -> Lane | Pool:
-        """Where the calling task or thread gets its connection from."""
-        core = self._core
-        core.check_open()
+    def _source(self, data: bytes) -> SharedConnection | Pool:
+        """Return where the calling task or thread gets its connection from."""
+        node = self._node
+        node.check_open()
         loop = current_loop()
-        hub = core.hubs.get(id(loop))
-        if hub is None or hub.loop() is not loop:
-            hub = core.new_hub()
-        return hub.lane(large=len(data) > LARGE or data in core.large)
+        connections = node.loops.get(id(loop))
+        if connections is None or connections.loop() is not loop:
+            connections = node.add_loop()
+        return connections.large if len(data) > LARGE or data in node.large else connections.small
 
     async def _persist(
-        self, kind: Kind, data: bytes, count: int, deadline: float, trouble: Lost | Refusal | None
+        self, kind: Kind, data: bytes, count: int, deadline: float, trouble: CallFailed | Refusal | None
     ) -> Any:
-        """Send a call as often as it is sensible. ``trouble`` is how the first attempt ended, if there was one."""
-        history = History(kind, self._core.options.location, deadline)
+        """Send a call until it is answered or must not be sent again.
+
+        ``trouble`` is how the first attempt ended, if there was one.
+        """
+        history = History(kind, self._node.options.location, deadline)
         failure: BackendError
         try:
             while True:
-                place = self._place(data)
+                source = self._source(data)
                 if trouble is not None:
-                    await history.consider(trouble, place)
+                    await history.consider(trouble, source.rest)
                     trouble = None
-                link = await place.connected(deadline)
+                link = await source.connected(deadline)
                 try:
                     reply = await link.exchange(data, count, deadline)
                     trouble = refusal_in(reply, count)
                     if trouble is not None and is_read_only(trouble):
                         link.usable = False
-                except Lost as lost:
-                    trouble = lost.with_traceback(None)
-                    place.drop_idle()
+                except CallFailed as failed:
+                    trouble = failed.with_traceback(None)
+                    source.drop_idle()
                     continue
                 finally:
-                    place.give_back(link)
+                    source.give_back(link)
                 if trouble is None:
-                    self._core.note_size(data, reply)
+                    self._node.note_size(data, reply)
                     return reply
                 if kind is Kind.ONCE and count > 1 and not all(one.__class__ is Refusal for one in reply):
                     # Some were executed, so none is sent again.
-                    raise error_for(trouble, self._core.options.location)
+                    raise error_for(trouble, self._node.options.location)
                 del reply
         except BackendError as error:
             failure = history.judge(error)
@@ -179,23 +178,23 @@ class Client:
 class _BlockingClient(Client):
     """A client whose callers are threads."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
-        self._timeout = core.options.timeout
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._timeout = node.options.timeout
 
     async def call(self, kind: Kind, *args: bytes | str | float) -> Any:
         data = pack(args)
         del args
         deadline = monotonic() + self._timeout
-        trouble: Lost | Refusal | None = None
+        trouble: CallFailed | Refusal | None = None
         try:
-            pool = self._core.pool
+            pool = self._node.pool
             link = pool.take() if pool is not None else None
             if pool is not None and link is not None:
                 try:
                     reply = await link.exchange(data, 1, deadline)
-                except Lost as lost:
-                    trouble = lost.with_traceback(None)
+                except CallFailed as failed:
+                    trouble = failed.with_traceback(None)
                     pool.drop_idle()
                 else:
                     if reply.__class__ is not Refusal:
@@ -211,5 +210,5 @@ class _BlockingClient(Client):
     def blocking(self) -> Client:
         return self
 
-    def _place(self, data: bytes) -> Lane | Pool:
-        return self._core.get_pool()
+    def _source(self, data: bytes) -> SharedConnection | Pool:
+        return self._node.get_pool()

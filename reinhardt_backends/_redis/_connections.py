@@ -1,9 +1,13 @@
-"""What one backend object has open: the connections of every loop that used it, and those of blocking callers.
+"""The connections to one server: those of each event loop that used it, and the pool of blocking callers.
 
-A ``Core`` is shared by a client and its blocking twin, from any number of loops and threads. It keeps no loop alive;
+A ``Node`` is shared by a client and its blocking twin, from any number of loops and threads. It keeps no loop alive;
 the connections of a loop go with it. Closing closes the connections of each loop in that loop. After a fork the child
-begins anew: what it inherited is closed without a byte being sent, and its locks, which may be held for ever, are
-replaced.
+starts afresh: inherited connections are closed without sending a byte, and locks are replaced, since a thread of the
+parent may hold them.
+
+A loop has at most two connections. Small values share the first. Large ones use the second, since a value of megabytes
+would delay every small one behind it: commands that carry much, and commands that are word for word the same as one
+whose last reply was large.
 """
 
 from __future__ import annotations
@@ -11,16 +15,17 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections import OrderedDict
+from collections import OrderedDict, deque
+from time import monotonic
 from typing import Any, Final
 
-from .._errors import BackendClosedError
-from .._io import runtime_for
-from .._io._current import current_loop
-from ._lanes import Hub
+from .._errors import BackendClosedError, BackendError, BackendTimeoutError
+from .._io import Attempt, Runtime, current_loop, runtime_for
+from ._link import Link
+from ._mux import Failure
 from ._options import Options
-from ._outage import Outage
 from ._pool import Pool
+from ._retry import Outage, connect
 
 #: From how many bytes on a command or a reply is large.
 LARGE: Final = 256 * 1024
@@ -29,53 +34,230 @@ LARGE: Final = 256 * 1024
 REMEMBERED: Final = 256
 
 
-class Core:
-    """What a client and its blocking twin share."""
+class _Waiter:
+    __slots__ = ("waiter",)
+
+    def __init__(self) -> None:
+        self.waiter: Any = None
+
+
+class SharedConnection:
+    """One connection that all callers of a loop share, and its replacements.
+
+    Connecting is a role, like reading and writing: a running task takes it. Other callers park until the connection is
+    there, and share the error if it is not. If the connecting task is cancelled, the next one to wake starts again.
+
+    Args:
+        runtime: The loop that it serves.
+        options: How to reach the server.
+        outage: What is known about the server.
+        peer: The connection for small values, if this is the one for large ones.
+    """
+
+    def __init__(
+        self, runtime: Runtime, options: Options, outage: Outage, *, peer: SharedConnection | None = None
+    ) -> None:
+        self.link: Link | None = None
+        self._runtime = runtime
+        self._options = options
+        self._outage = outage
+        self._peer = peer
+        self._closed = False
+        self._attempt: Attempt | None = None
+        self._waiting: deque[_Waiter] = deque()
+        self._resting: _Waiter | None = None
+        #: How many attempts have ended, and the error of the last one.
+        self._round = 0
+        self._error: BackendError | None = None
+
+    async def connected(self, deadline: float) -> Link:
+        """Return the connection, opened if need be.
+
+        Raises:
+            BackendError: There is no connection; nothing was sent.
+        """
+        while True:
+            if self._closed:
+                raise BackendClosedError("the backend is closed")
+            link = self.link
+            if link is not None and link.usable:
+                return link
+            if monotonic() >= deadline:
+                raise BackendTimeoutError(f"{self._options.location}: no connection in time")
+            if self._attempt is not None:
+                await self._await_attempt(deadline)
+            else:
+                await self._open(deadline)
+
+    async def _await_attempt(self, deadline: float) -> None:
+        seen = self._round
+        caller = _Waiter()
+        self._waiting.append(caller)
+        try:
+            await self._runtime.park_until(caller, deadline)
+        finally:
+            if caller in self._waiting:
+                self._waiting.remove(caller)
+        if self._round != seen and self._error is not None:
+            raise copy_error(self._error)
+
+    async def _open(self, deadline: float) -> None:
+        self._attempt = attempt = Attempt()
+        shared: BackendError | None = None
+        peer = self._peer
+        try:
+            self.link = link = await connect(
+                self._runtime, self._options, self._outage, attempt, deadline, self.rest, large=peer is not None
+            )
+            if peer is not None:
+                link.busy_peer = peer.is_busy
+        except BackendError as error:
+            # If only this caller's time was up, the others, which may have more, try for themselves.
+            if monotonic() < deadline:
+                shared = copy_error(error)
+            raise
+        finally:
+            self._attempt = None
+            self._error = shared
+            self._round += 1
+            while self._waiting:
+                self._runtime.unpark(self._waiting.popleft())
+
+    def is_busy(self) -> bool:
+        """Whether calls are in flight."""
+        return self.link is not None and bool(self.link.mux.slots)
+
+    def give_back(self, link: Link) -> None:
+        """Note that a call on the connection has ended. Others may still use it."""
+        if not link.usable:
+            link.retire()
+
+    def drop_idle(self) -> None:
+        """Do nothing: there are no idle connections beside this one."""
+
+    async def rest(self, until: float) -> None:
+        """Sleep, until the connection is closed at the latest."""
+        self._resting = caller = _Waiter()
+        try:
+            if not self._closed:
+                await self._runtime.park_until(caller, until)
+        finally:
+            self._resting = None
+
+    def close(self) -> None:
+        """End every call that uses the connection or waits for one. Called in the loop. Idempotent."""
+        self._closed = True
+        if self._attempt is not None:
+            self._attempt.abort()
+        if self._resting is not None:
+            self._runtime.unpark(self._resting)
+        if self.link is not None:
+            self.link.fail(Failure(Failure.CLOSED, "the backend was closed"))
+        while self._waiting:
+            self._runtime.unpark(self._waiting.popleft())
+
+    def close_silently(self) -> None:
+        """Close the descriptors only: the loop has ended, or this is the child of a fork."""
+        self._closed = True
+        attempt, link = self._attempt, self.link
+        if attempt is not None and attempt.port is not None:
+            attempt.port.close_silently()
+        if link is not None:
+            link.close_silently()
+
+
+class LoopConnections:
+    """The two connections of one event loop.
+
+    Args:
+        loop: The loop, referred to weakly.
+        runtime: How to wait in it.
+        options: How to reach the server.
+        outage: What is known about the server.
+    """
+
+    def __init__(self, loop: weakref.ref[Any], runtime: Runtime, options: Options, outage: Outage) -> None:
+        self.loop = loop
+        self.runtime = runtime
+        self.small = SharedConnection(runtime, options, outage)
+        self.large = SharedConnection(runtime, options, outage, peer=self.small)
+
+    def close(self) -> None:
+        """Close both connections, in the loop."""
+        self.small.close()
+        self.large.close()
+
+    def close_in_its_loop(self) -> None:
+        """Close from any thread. The connections of a loop that has ended are closed at once."""
+        if not self.runtime.run_soon(self.close):
+            self.close_silently()
+
+    def close_silently(self) -> None:
+        """Close the descriptors only."""
+        self.small.close_silently()
+        self.large.close_silently()
+
+
+def copy_error(error: BackendError) -> BackendError:
+    """Copy an error for another caller: one exception object must not be raised in several tasks."""
+    copy = type(error)(*error.args)
+    copy.__dict__.update(error.__dict__)
+    copy.__cause__ = error.__cause__
+    return copy
+
+
+class Node:
+    """All connections to one server.
+
+    Args:
+        options: How to reach the server. Nothing is connected until the first call.
+    """
 
     def __init__(self, options: Options) -> None:
         self.options = options
         self.outage = Outage(options.timeout)
         self.closed = False
         self.lock = threading.Lock()
-        self.hubs: dict[int, Hub] = {}
+        #: The connections of each loop, by the identity of the loop.
+        self.loops: dict[int, LoopConnections] = {}
         self.pool: Pool | None = None
         #: Commands, word for word, whose last reply was large.
         self.large: OrderedDict[bytes, None] = OrderedDict()
-        _cores[id(self)] = weakref.ref(self)
+        _nodes[id(self)] = weakref.ref(self)
 
-    def new_hub(self) -> Hub:
-        """The hub of the running loop, which has none yet."""
+    def add_loop(self) -> LoopConnections:
+        """Return the connections of the running loop, which has none yet."""
         loop = current_loop()
         runtime = runtime_for(loop)
         with self.lock:
             self.check_open()
-            hub = self.hubs.get(id(loop))
-            if hub is None or hub.loop() is not loop:
-                # A copy: a loop that is freed meanwhile takes itself out.
-                for key, other in list(self.hubs.items()):
+            connections = self.loops.get(id(loop))
+            if connections is None or connections.loop() is not loop:
+                # A copy: a loop that is freed meanwhile removes its entry.
+                for key, other in list(self.loops.items()):
                     if other.loop() is None or other.runtime.is_over():
-                        self.hubs.pop(key, None)
-                        other.abandon()
-                hub = Hub(self._watch(loop), runtime, self.options, self.outage)
-                self.hubs[id(loop)] = hub
-        return hub
+                        self.loops.pop(key, None)
+                        other.close_silently()
+                connections = LoopConnections(self._watch(loop), runtime, self.options, self.outage)
+                self.loops[id(loop)] = connections
+        return connections
 
     def _watch(self, loop: Any) -> weakref.ref[Any]:
-        """A weak reference to a loop, which takes the connections of the loop with it."""
-        hubs, key = self.hubs, id(loop)
+        """Return a weak reference to a loop. When the loop is freed, its connections are closed."""
+        loops, key = self.loops, id(loop)
 
         def gone(reference: weakref.ref[Any]) -> None:
-            # Called whenever and wherever memory is freed, perhaps by who holds the lock, so without it. Until this
+            # Runs whenever memory is freed, perhaps in a thread that holds the lock, so it takes none. Until this
             # returns no other loop can have the same address.
-            hub = hubs.get(key)
-            if hub is not None and hub.loop is reference:
-                hubs.pop(key, None)
-                hub.abandon()
+            connections = loops.get(key)
+            if connections is not None and connections.loop is reference:
+                loops.pop(key, None)
+                connections.close_silently()
 
         return weakref.ref(loop, gone)
 
     def get_pool(self) -> Pool:
-        """The pool for blocking callers."""
+        """Return the pool of blocking callers."""
         with self.lock:
             self.check_open()
             if self.pool is None:
@@ -83,44 +265,44 @@ class Core:
             return self.pool
 
     def check_open(self) -> None:
-        """Raise ``BackendClosedError`` if the client is closed."""
+        """Raise ``BackendClosedError`` if the node is closed."""
         if self.closed:
             raise BackendClosedError("the backend is closed")
 
     def close(self) -> None:
-        """Close every connection where it lives. From any thread; idempotent."""
+        """Close every connection in its loop or thread. From any thread; idempotent."""
         with self.lock:
             self.closed = True
-            hubs, self.hubs = self.hubs, {}
+            loops, self.loops = self.loops, {}
             pool, self.pool = self.pool, None
-        here = _loop_or_none() if hubs else None
-        for hub in hubs.values():
-            if here is not None and hub.loop() is here:
-                hub.close()
+        here = _loop_or_none() if loops else None
+        for connections in loops.values():
+            if here is not None and connections.loop() is here:
+                connections.close()
             else:
-                hub.close_in_its_loop()
+                connections.close_in_its_loop()
         if pool is not None:
             pool.close()
 
     def after_fork(self) -> None:
-        """In the child: locks may be held for ever, and connections are the parent's."""
+        """Start afresh in the child: threads of the parent may hold locks, and the connections are the parent's."""
         self.lock = threading.Lock()
-        hubs, self.hubs = self.hubs, {}
+        loops, self.loops = self.loops, {}
         pool, self.pool = self.pool, None
-        for hub in hubs.values():
-            hub.abandon()
+        for connections in loops.values():
+            connections.close_silently()
         if pool is not None:
-            pool.abandon()
+            pool.close_silently()
 
     def __del__(self) -> None:
-        _cores.pop(id(self), None)
-        for hub in self.hubs.values():
-            hub.close_in_its_loop()
+        _nodes.pop(id(self), None)
+        for connections in self.loops.values():
+            connections.close_in_its_loop()
         if self.pool is not None:
             self.pool.close()
 
     def note_size(self, data: bytes, reply: Any) -> None:
-        """Remember whether the reply to this very command is large."""
+        """Remember whether the reply to this command is large."""
         if _size(reply) > LARGE:
             self.large[data] = None
             if len(self.large) > REMEMBERED:
@@ -143,15 +325,15 @@ def _size(reply: Any) -> int:
     return sum(len(one) for one in reply if one.__class__ is bytes) if reply.__class__ is list else 0
 
 
-#: Every core that is alive, for the child of a fork.
-_cores: dict[int, weakref.ref[Core]] = {}
+#: Every live node, for the child of a fork.
+_nodes: dict[int, weakref.ref[Node]] = {}
 
 
 def _after_fork() -> None:
-    for reference in list(_cores.values()):
-        core = reference()
-        if core is not None:
-            core.after_fork()
+    for reference in list(_nodes.values()):
+        node = reference()
+        if node is not None:
+            node.after_fork()
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,7 +1,7 @@
-"""From an address to a connection that can be used: connect, TLS, credentials, database.
+"""Open a connection that is ready for commands: connect, TLS, credentials, database.
 
-Everything that can go wrong here leaves nothing changed on the server, and is told as ``BackendConnectionError`` or one
-of its subclasses. Credentials exist only inside the packed command: no variable of a frame that may raise holds them.
+A failure here leaves nothing changed on the server, and is raised as ``BackendConnectionError`` or one of its
+subclasses. Credentials exist only inside the packed command: no variable of a frame that may raise holds them.
 """
 
 from __future__ import annotations
@@ -22,16 +22,14 @@ from .._errors import (
     BackendTimeoutError,
 )
 from .._io import Attempt, Port, Runtime, connect_tcp, connect_unix
-from ._link import Link, Lost, bare, describe
-from ._mux import Loss
-from ._option_checks import Secret
-from ._options import Options
-from ._protocol import Refusal, pack
-from ._replies import error_for, parse
+from ._link import CallFailed, Link, bare, describe
+from ._mux import Failure
+from ._options import Options, Secret
+from ._protocol import Refusal, error_for, pack, parse
 from ._wire import PlainWire, TlsWire, Wire
 
-#: Segments of this size at most on a connection for large values. A server writes as much of a reply as the socket
-#: takes, and answers nobody else meanwhile. Socket buffers are sized in segments, and those of the loopback interface
+#: The largest segment on a connection for large values. A server writes as much of a reply as the socket takes, and
+#: serves no other client meanwhile. Socket buffers are sized in segments, and those of the loopback interface
 #: are so large that this can be megabytes.
 SEGMENT: Final = 2048
 
@@ -115,9 +113,9 @@ async def _connect(
 
 
 async def _greet(link: Link, runtime: Runtime, options: Options, attempt: Attempt, port: Port, deadline: float) -> Link:
-    """Say who we are and which database we want, in one round trip."""
-    closed = Loss(Loss.CLOSED, "the backend was closed while connecting")
-    attempt.enter(port, partial(link.lose, closed) if runtime.suspends else link.cut)
+    """Authenticate, set the name and select the database, in one round trip."""
+    closed = Failure(Failure.CLOSED, "the backend was closed while connecting")
+    attempt.enter(port, partial(link.fail, closed) if runtime.suspends else link.cut)
     try:
         credentials = await _credentials(runtime, options)
         data, count = _hello(options, credentials)
@@ -131,14 +129,14 @@ async def _greet(link: Link, runtime: Runtime, options: Options, attempt: Attemp
         if refused is not None:
             raise error_for(refused, options.location)
     except BaseException as error:
-        link.lose(Loss(Loss.BROKEN, "the handshake failed"))
-        # Who closes the client cuts the connection, which looks like any other loss of it.
+        link.fail(Failure(Failure.BROKEN, "the handshake failed"))
+        # Who closes the client cuts the connection, which looks like any other failure of it.
         if not (attempt.aborted and isinstance(error, BackendError)):
             raise
     finally:
         attempt.leave()
     if attempt.aborted:
-        link.lose(closed)
+        link.fail(closed)
         raise BackendClosedError(closed.text)
     return link
 
@@ -148,18 +146,18 @@ async def _ask(link: Link, options: Options, data: Secret[bytes], count: int, de
     try:
         replies = await link.exchange(data.reveal(), count, deadline)
         return replies if count > 1 else [replies]
-    except Lost as lost:
-        loss = lost.loss
-    if loss.what == Loss.CLOSED:
-        raise BackendClosedError(loss.text)
-    if loss.what in {Loss.EXPIRED, Loss.SILENT}:
+    except CallFailed as failed:
+        end = failed.failure
+    if end.reason == Failure.CLOSED:
+        raise BackendClosedError(end.text)
+    if end.reason in {Failure.EXPIRED, Failure.SILENT}:
         raise BackendTimeoutError(f"{options.location} accepted the connection and did not answer in time")
-    if isinstance(loss.cause, Refusal):
-        raise error_for(loss.cause, options.location)
-    if isinstance(loss.cause, ssl.SSLError):
-        raise _tls_failure(options, loss.cause)
-    failure = BackendConnectionError(f"{options.location}: {loss.text}")
-    raise failure from loss.cause
+    if isinstance(end.cause, Refusal):
+        raise error_for(end.cause, options.location)
+    if isinstance(end.cause, ssl.SSLError):
+        raise _tls_failure(options, end.cause)
+    failure = BackendConnectionError(f"{options.location}: {end.text}")
+    raise failure from end.cause
 
 
 def _hello(options: Options, credentials: tuple[str, Secret[str]] | None) -> tuple[Secret[bytes], int]:

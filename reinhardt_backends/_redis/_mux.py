@@ -1,19 +1,17 @@
-"""One connection shared by everybody, without any I/O.
+"""The queue of calls on one shared connection, without any I/O.
 
-A Redis connection answers in the order it was asked. So a connection that many callers share is a queue: every call
+Redis answers the commands of one connection in order, so a connection that many callers share is a queue: each call
 appends its bytes to one out-buffer and a *slot* to one FIFO, and each reply that is read belongs to the oldest slot.
-Nothing else ties a reply to its caller, which gives the rules of this module.
+Nothing else ties a reply to its caller. Hence the rules of this module.
 
-- A slot never leaves the FIFO before its replies have come. A caller who gives up marks its slot as dropped, and the
-  slot swallows what was meant for it.
+- A slot never leaves the FIFO before its replies have come. A cancelled or late call marks its slot as done, and the
+  slot discards the reply that arrives later.
 - Bytes that were appended belong to the connection, not to the task that appended them.
-- Two roles exist, and at most one task has each: the *writer* sends what anybody appended, the *leader* reads for
-  everybody. A role is taken by a running task and never given to a sleeping one, since the sleeper may be cancelled
-  before it runs and would take the role to its grave. Whoever stops wakes the newest waiter, who looks for itself what
-  there is to do, and who will be able to lead for longest.
+- There are two roles, and at most one task has each: the *writer* sends for all calls, the *leader* reads for all. A
+  running task takes a role; a role is never handed to a sleeping task, which may be cancelled before it runs. A task
+  that leaves wakes the newest waiter, which checks what there is to do. The newest has the most time left to lead.
 
-What was sent, and what was not, is known by offsets into the stream of bytes: a single command that did not leave whole
-cannot have been executed.
+Offsets into the stream of bytes tell what was sent: a single command that did not leave whole was not executed.
 """
 
 from __future__ import annotations
@@ -30,29 +28,33 @@ MAX_SLOTS: Final = 1024
 MAX_UNSENT: Final = 8 * 1024 * 1024
 
 
-class Loss:
+class Failure:
     """Why a slot ends without a reply.
 
-    The connection broke, or the server fell silent on it, or it was closed, or the slot's own deadline passed.
+    Attributes:
+        reason: One of the constants below: the connection broke, the server fell silent on it, it was closed by us, or
+            the deadline of the slot passed.
+        text: The same in words, for error messages.
+        cause: The error that caused it, if there was one.
     """
 
-    __slots__ = ("cause", "text", "what")
+    __slots__ = ("cause", "reason", "text")
 
     BROKEN: Final = "broken"
     SILENT: Final = "silent"
     CLOSED: Final = "closed"
     EXPIRED: Final = "expired"
 
-    def __init__(self, what: str, text: str, cause: BaseException | None = None) -> None:
-        self.what = what
+    def __init__(self, reason: str, text: str, cause: BaseException | None = None) -> None:
+        self.reason = reason
         self.text = text
         self.cause = cause
 
 
 class Slot:
-    """One call in flight: how many replies it wants, and who waits for them."""
+    """One call in flight: how many replies it expects, and the task that waits for them."""
 
-    __slots__ = ("count", "deadline", "done", "loss", "mark", "reply", "seen", "waiter")
+    __slots__ = ("count", "deadline", "done", "failure", "mark", "reply", "seen", "waiter")
 
     def __init__(self, count: int, deadline: float, mark: int, seen: int) -> None:
         self.count = count
@@ -63,8 +65,8 @@ class Slot:
         self.seen = seen
         #: One reply, or a list of ``count`` of them where more than one command was sent.
         self.reply: Any = None if count == 1 else []
-        self.loss: Loss | None = None
-        #: Nobody waits for this slot any more: it was answered, lost or dropped.
+        self.failure: Failure | None = None
+        #: The call has ended: it was answered, failed, or was dropped by its caller.
         self.done = False
         self.waiter: Any = None
 
@@ -82,7 +84,7 @@ class Mux:
         "received",
         "sent",
         "slots",
-        "surplus",
+        "unexpected",
         "woken",
         "writer",
     )
@@ -100,13 +102,13 @@ class Mux:
         self.received = 0
         self.leader: Slot | None = None
         self.writer: Slot | None = None
-        #: How many callers the last read satisfied: they are likely to come back together.
+        #: How many calls the last read answered. Their callers are likely to come back together.
         self.woken = 0
-        #: The first reply that nobody had asked for, if there was one.
-        self.surplus: Any = NOTHING
+        #: The first reply that no slot expected, if there was one.
+        self.unexpected: Any = NOTHING
 
     def append(self, data: bytes, count: int, deadline: float) -> Slot:
-        """Queue the bytes of a call that wants ``count`` replies."""
+        """Queue the bytes of a call that expects ``count`` replies."""
         # Of several commands the first may be executed before the last has left.
         start = self.appended
         self.appended = end = start + len(data)
@@ -119,7 +121,7 @@ class Mux:
         return slot
 
     def took(self, number: int) -> None:
-        """So many bytes of the out-buffer have left."""
+        """Remove bytes that were sent from the front of the out-buffer."""
         del self.out[:number]
         self.sent += number
 
@@ -138,7 +140,7 @@ class Mux:
             if reply.__class__ is Push:
                 continue
             if not slots:
-                self.surplus = reply
+                self.unexpected = reply
                 return False
             slot = slots[0]
             if slot.count == 1:
@@ -157,7 +159,7 @@ class Mux:
                 slot.reply = None
 
     def drop(self, slot: Slot) -> None:
-        """Nobody waits for this slot any more; its place stays until its replies have come."""
+        """Mark the slot of a cancelled call. It stays in the queue and discards its replies when they come."""
         slot.done = True
         slot.waiter = None
         slot.deadline = inf
@@ -173,8 +175,8 @@ class Mux:
                 return slot.deadline
         return inf
 
-    def expire(self, now: float, loss: Loss) -> bool:
-        """End every slot whose time is up. True if the connection is dead: not a byte came since the oldest was sent.
+    def expire(self, now: float, failure: Failure) -> bool:
+        """End every slot whose deadline has passed. True if not a byte came since the oldest of them was appended.
 
         Call it only after everything that has arrived was handed out.
         """
@@ -185,34 +187,34 @@ class Mux:
                 continue
             if slot.deadline <= now:
                 dead = dead or (oldest and slot.seen == self.received)
-                self._end(slot, loss)
+                self._end(slot, failure)
             elif self._ordered:
                 break
             oldest = False
         return dead
 
-    def lose(self, loss: Loss) -> None:
-        """End every slot: the connection is gone."""
+    def fail(self, failure: Failure) -> None:
+        """End every slot: the connection has failed."""
         slots = list(self.slots)
         self.slots.clear()
         for slot in slots:
             if not slot.done:
-                self._end(slot, loss)
+                self._end(slot, failure)
 
-    def _end(self, slot: Slot, loss: Loss) -> None:
-        slot.loss = loss
+    def _end(self, slot: Slot, failure: Failure) -> None:
+        slot.failure = failure
         slot.done = True
         slot.deadline = inf
         if slot.waiter is not None:
             self._wake(slot)
 
     def newest_waiter(self) -> Slot | None:
-        """The waiter that arrived last, who will be able to lead for longest."""
+        """The waiting slot that was appended last: its task can lead for the longest time."""
         return next(self._waiters(), None)
 
     def _waiters(self) -> Iterator[Slot]:
         return (slot for slot in reversed(self.slots) if slot.waiter is not None and not slot.done)
 
     def has_live(self) -> bool:
-        """Whether anybody still waits for a reply."""
+        """Whether a caller still waits for a reply."""
         return any(not slot.done for slot in self.slots)

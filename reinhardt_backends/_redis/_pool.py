@@ -1,8 +1,7 @@
 """The connections of blocking callers.
 
-A thread that blocks cannot read for others, so a call has a connection to itself while it lasts. What is not in use
-waits on a stack: the one used last is used next, and the rest can grow old together. Past ``max_connections`` callers
-wait for one to come back.
+A thread that blocks cannot read for others, so a call has a connection to itself. Idle connections are kept on a stack:
+the one used last is used next. When ``max_connections`` are open, callers wait for one to be returned.
 """
 
 from __future__ import annotations
@@ -10,13 +9,12 @@ from __future__ import annotations
 import threading
 from time import monotonic
 
-from .._errors import BackendClosedError, BackendError, BackendTimeoutError
+from .._errors import BackendClosedError, BackendTimeoutError
 from .._io import Attempt, Runtime, blocking_runtime
-from ._handshake import open_link
 from ._link import Link
-from ._mux import Loss
+from ._mux import Failure
 from ._options import Options
-from ._outage import Outage
+from ._retry import Outage, connect
 
 
 class Pool:
@@ -27,7 +25,7 @@ class Pool:
         self._options = options
         self._outage = outage
         # Re-entrant, since a signal handler may make a call in the middle of another one of its thread; and taken
-        # directly: an exception that arrives in the condition's own __enter__ would leave it locked for ever.
+        # directly: an exception that arrives in the condition's own __enter__ would leave it locked.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._closed = False
@@ -56,19 +54,19 @@ class Pool:
                 clean = True
             self._changed.notify()
         if clean:
-            link.lose(Loss(Loss.CLOSED, "the connection was closed"))
+            link.fail(Failure(Failure.CLOSED, "the connection was closed"))
 
     async def connected(self, deadline: float) -> Link:
-        """An idle connection, or a new one. Never suspends.
+        """Return an idle connection, or a new one. Never suspends.
 
         Raises:
-            BackendError: There is none to be had; nothing was sent.
+            BackendError: There is no connection; nothing was sent.
         """
         attempt = self._enter(deadline)
         if isinstance(attempt, Link):
             return attempt
         try:
-            link = await self._persist(attempt, deadline)
+            link = await connect(self._runtime, self._options, self._outage, attempt, deadline, self.rest)
         except BaseException:
             with self._lock:
                 self._attempts.discard(attempt)
@@ -79,11 +77,11 @@ class Pool:
             if not self._closed:
                 self._busy.add(link)
                 return link
-        link.lose(Loss(Loss.CLOSED, "the backend was closed"))
+        link.fail(Failure(Failure.CLOSED, "the backend was closed"))
         raise BackendClosedError("the backend was closed while connecting")
 
     def _enter(self, deadline: float) -> Link | Attempt:
-        """An idle connection, or leave to open one."""
+        """Return an idle connection, or permission to open one."""
         with self._lock:
             while True:
                 if self._closed:
@@ -99,20 +97,6 @@ class Pool:
                 if not self._changed.wait(deadline - monotonic()) and monotonic() >= deadline:
                     raise BackendTimeoutError(f"{self._options.location}: no free connection in time")
 
-    async def _persist(self, attempt: Attempt, deadline: float) -> Link:
-        while True:
-            try:
-                link = await open_link(self._runtime, self._options, attempt, deadline)
-            except BackendError as error:
-                if attempt.aborted or not self._outage.failed(error) or monotonic() >= deadline:
-                    raise
-            else:
-                self._outage.connected()
-                return link
-            await self.rest(min(deadline, monotonic() + self._outage.pause()))
-            if attempt.aborted:
-                raise BackendClosedError("the backend was closed while connecting")
-
     async def rest(self, until: float) -> None:
         """Sleep, until the pool is closed at the latest."""
         with self._lock:
@@ -120,14 +104,14 @@ class Pool:
                 self._changed.wait(left)
 
     def drop_idle(self) -> None:
-        """Close what is idle: one connection was found dead, and the others are likely to be as well."""
+        """Close the idle connections: one was found dead, so the others are likely to be dead too."""
         with self._lock:
             idle, self._idle = self._idle, []
         for link in idle:
-            link.lose(Loss(Loss.CLOSED, "the connection was closed"))
+            link.fail(Failure(Failure.CLOSED, "the connection was closed"))
 
     def close(self) -> None:
-        """Close what is idle and wake every thread that uses a connection or waits for one. Idempotent."""
+        """Close idle connections and wake every thread that uses a connection or waits for one. Idempotent."""
         with self._lock:
             self._closed = True
             busy, attempts = list(self._busy), list(self._attempts)
@@ -138,10 +122,10 @@ class Pool:
         for link in busy:
             link.cut()
 
-    def abandon(self) -> None:
-        """Close the descriptors and nothing more: this is the child of a fork, and the lock may be held for ever."""
+    def close_silently(self) -> None:
+        """Close the descriptors only: in the child of a fork, where a thread of the parent may hold the lock."""
         for link in [*self._idle, *self._busy]:
-            link.abandon()
+            link.close_silently()
         for attempt in self._attempts:
             if attempt.port is not None:
-                attempt.port.abandon()
+                attempt.port.close_silently()

@@ -1,4 +1,4 @@
-"""The Lua scripts: steps that no single command of Redis does atomically.
+"""What a command may do when no reply comes, and the Lua scripts: steps that no single command does atomically.
 
 A script is called by the digest of its source. A server that does not know it yet (``NOSCRIPT``: nothing was executed)
 is sent the source, and keeps it.
@@ -10,14 +10,27 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from .._errors import BackendConnectionError, OutcomeUnknownError, ResponseError
-from ._kind import Kind
 
 if TYPE_CHECKING:
     from .._atomic import Step
     from ._client import Client
+
+
+class Kind(Enum):
+    """What may be done about a command whose reply does not come."""
+
+    READ = "read"
+    """Sent again freely. If it stays unanswered, that itself is the error."""
+
+    IDEMPOTENT = "idempotent"
+    """A write that may land twice. If it may have been sent and stays unanswered, its outcome is unknown."""
+
+    ONCE = "once"
+    """A write that is never sent again once it may have been sent."""
 
 
 class Script:

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import reinhardt_backends
 from reinhardt_backends._redis._client import Client
-from reinhardt_backends._redis._kind import Kind
 from reinhardt_backends._redis._link import Link
 from reinhardt_backends._redis._options import Options
+from reinhardt_backends._redis._scripts import Kind
 
 T = TypeVar("T")
 
@@ -40,11 +40,11 @@ def drive(coroutine: Coroutine[Any, Any, T]) -> T:
 
 def links(client: Client) -> list[Link]:
     """Every connection that a client has open."""
-    hubs = list(client._core.hubs.values())
-    found = [lane.link for hub in hubs for lane in (hub.small, hub.large)]
-    pool = client._core.pool
+    loops = list(client._node.loops.values())
+    found = [lane.link for connections in loops for lane in (connections.small, connections.large)]
+    pool = client._node.pool
     pooled = [*pool._idle, *pool._busy] if pool is not None else []
-    return [link for link in [*found, *pooled] if link is not None and link.lost is None]
+    return [link for link in [*found, *pooled] if link is not None and link.failure is None]
 
 
 def assert_idle(client: Client) -> None:
@@ -54,7 +54,7 @@ def assert_idle(client: Client) -> None:
         assert not mux.has_live()
         assert mux.leader is None
         assert mux.writer is None
-        assert not link._guests
+        assert not link._queued
 
 
 def frames_text(error: BaseException) -> str:

@@ -19,8 +19,8 @@ import pytest
 pytest.importorskip("redis")
 import trio
 
-from reinhardt_backends import BackendClosedError, BackendConnectionError, OutcomeUnknownError, ResponseError, _io
-from reinhardt_backends._io import _base
+from reinhardt_backends import BackendClosedError, BackendConnectionError, OutcomeUnknownError, ResponseError
+from reinhardt_backends._io import _connect, _runtimes
 from reinhardt_backends._redis._link import Link
 from reinhardt_backends._redis._mux import MAX_SLOTS
 
@@ -132,13 +132,13 @@ async def test_callers_that_give_up_waiting_for_room_leave_it_to_others(server: 
 async def test_a_batch_of_60_mb_against_small_buffers_does_not_lock_both_ends(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Narrow(_base.Socket):
+    class Narrow(_connect.Socket):
         def connect_ex(self, address: Any) -> int:
             self.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
             self.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
             return super().connect_ex(address)
 
-    monkeypatch.setattr(_base, "Socket", Narrow)
+    monkeypatch.setattr(_connect, "Socket", Narrow)
     client = client_for(server.url, timeout=60)
     value = random.Random(1).randbytes(60_000)
     replies = await client.call_many(READ, [("ECHO", value)] * 1000)
@@ -192,7 +192,7 @@ async def test_a_peer_that_reads_on_only_when_its_replies_are_taken(company: boo
 
 
 async def _release(link: Link, event: threading.Event) -> None:
-    while not link._blind:
+    while not link._writes_only:
         await anyio.lowlevel.checkpoint()
     event.set()
 
@@ -208,14 +208,14 @@ async def test_large_values_travel_beside_small_ones(server: Server) -> None:
     await client.call(IDEMPOTENT, "SET", "small", b"y")
     assert await client.call(READ, "GET", "large") == value
     assert await client.call(READ, "GET", "small") == b"y"
-    small = next(iter(client._core.hubs.values())).small.link
+    small = next(iter(client._node.loops.values())).small.link
     assert small is not None
     before = small.mux.received
     assert await client.call(READ, "GET", "large") == value
     assert small.mux.received == before
     await client.call(IDEMPOTENT, "SET", "large", b"small now")
     assert await client.call(READ, "GET", "large") == b"small now"
-    assert not client._core.large
+    assert not client._node.large
     await client.aclose()
 
 
@@ -320,15 +320,15 @@ async def test_the_runtime_for_loops_without_readers(server: Server, monkeypatch
     async with anyio.create_task_group() as group:
         group.start_soon(caller)
         await anyio.wait_all_tasks_blocked()
-        await anyio.to_thread.run_sync(client._core.close)
+        await anyio.to_thread.run_sync(client._node.close)
 
 
 async def test_loops_without_readers_are_recognised() -> None:
     class Loop:
         add_reader = asyncio.AbstractEventLoop.add_reader
 
-    assert not _io._has_readers(Loop, asyncio)
-    assert _io._has_readers(asyncio.SelectorEventLoop, asyncio)
+    assert not _runtimes.has_readers(Loop)
+    assert _runtimes.has_readers(asyncio.SelectorEventLoop)
 
 
 def _asyncio_run(function: Callable[[], Any]) -> None:
@@ -397,11 +397,11 @@ def test_loops_that_end_without_closing_leave_nothing(server: Server) -> None:
         asyncio.run(use())
         trio.run(use)
     gc.collect()
-    assert not client._core.hubs
+    assert not client._node.loops
     assert _connections(server) == before
     loop = asyncio.new_event_loop()
     loop.run_until_complete(use())
-    assert len(client._core.hubs) == 1
+    assert len(client._node.loops) == 1
     loop.close()
     asyncio.run(use())
     assert _connections(server) <= before + 1

@@ -113,9 +113,9 @@ def test_locks_that_other_threads_hold_are_no_matter(server: Server) -> None:
     client = client_for(server.url)
     twin = client.blocking()
     drive(twin.call(IDEMPOTENT, "SET", "fork", "0"))
-    core = client._core
-    assert core.pool is not None
-    with core.lock, core.pool._changed:
+    node = client._node
+    assert node.pool is not None
+    with node.lock, node.pool._changed:
         _in_child(lambda: _expect(drive(twin.call(ONCE, "INCR", "fork")), 1))
     drive(twin.aclose())
 

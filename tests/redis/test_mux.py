@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 pytest.importorskip("redis")
-from reinhardt_backends._redis._mux import Loss, Mux, Slot
+from reinhardt_backends._redis._mux import Failure, Mux, Slot
 from reinhardt_backends._redis._protocol import NOTHING, Push
 
 
@@ -68,8 +68,8 @@ def test_a_dropped_slot_swallows_its_reply() -> None:
 def test_a_reply_that_nobody_asked_for_is_reported() -> None:
     bench = Bench()
     bench.call()
-    assert not bench.replies(b"a", b"surplus")
-    assert bench.mux.surplus == b"surplus"
+    assert not bench.replies(b"a", b"unexpected")
+    assert bench.mux.unexpected == b"unexpected"
 
 
 def test_a_push_message_answers_nobody() -> None:
@@ -96,8 +96,8 @@ def test_late_slots_end_and_others_stay() -> None:
     early, late = bench.call(deadline=10), bench.call(deadline=5)
     assert bench.mux.next_deadline() == 5
     bench.mux.received += 1
-    assert not bench.mux.expire(7, Loss(Loss.EXPIRED, "late"))
-    assert late.loss is not None
+    assert not bench.mux.expire(7, Failure(Failure.EXPIRED, "late"))
+    assert late.failure is not None
     assert not early.done
     assert bench.woken == [late]
     assert bench.mux.next_deadline() == 10
@@ -109,14 +109,14 @@ def test_the_connection_is_dead_if_nothing_came_since_the_oldest_was_appended() 
     bench = Bench()
     bench.mux.received = 100
     bench.call(deadline=5)
-    assert bench.mux.expire(5, Loss(Loss.EXPIRED, "late"))
+    assert bench.mux.expire(5, Failure(Failure.EXPIRED, "late"))
 
 
 def test_the_connection_lives_if_only_a_younger_slot_is_late() -> None:
     bench = Bench()
     bench.call(deadline=10)
     bench.call(deadline=5)
-    assert not bench.mux.expire(6, Loss(Loss.EXPIRED, "late"))
+    assert not bench.mux.expire(6, Failure(Failure.EXPIRED, "late"))
 
 
 def test_the_newest_live_waiter_is_the_heir() -> None:
@@ -132,10 +132,10 @@ def test_losing_the_connection_ends_every_live_slot() -> None:
     bench = Bench()
     dropped, live = bench.call(), bench.call()
     bench.mux.drop(dropped)
-    loss = Loss(Loss.BROKEN, "gone")
-    bench.mux.lose(loss)
-    assert live.loss is loss
-    assert dropped.loss is None
+    failure = Failure(Failure.BROKEN, "gone")
+    bench.mux.fail(failure)
+    assert live.failure is failure
+    assert dropped.failure is None
     assert bench.woken == [live]
     assert not bench.mux.slots
 
@@ -163,7 +163,7 @@ def test_whatever_is_dropped_or_late_every_reply_finds_its_own_slot(seed: int) -
             del live[slot]
         elif action < 0.65:
             bench.mux.received += 1
-            bench.mux.expire(clock, Loss(Loss.EXPIRED, "late"))
+            bench.mux.expire(clock, Failure(Failure.EXPIRED, "late"))
             for slot in [slot for slot in live if slot.done]:
                 assert slot.deadline == inf
                 del live[slot]

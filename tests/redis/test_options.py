@@ -13,8 +13,7 @@ import redis
 import redis.asyncio
 from redis.credentials import UsernamePasswordCredentialProvider
 
-from reinhardt_backends._redis._option_checks import Secret
-from reinhardt_backends._redis._options import Options
+from reinhardt_backends._redis._options import Options, Secret
 
 from .driving import frames_text
 

@@ -23,7 +23,7 @@ from reinhardt_backends import (
     OutcomeUnknownError,
     ResponseError,
 )
-from reinhardt_backends._redis._link import Lost
+from reinhardt_backends._redis._link import CallFailed
 
 from ..servers import Server, available, free_port, running
 from .driving import IDEMPOTENT, ONCE, READ, assert_idle, client_for, drive, frames_text, in_thread, links
@@ -161,7 +161,7 @@ async def test_a_late_reply_goes_to_nobody_else() -> None:
             assert await link.exchange(b"quick", 1, time.monotonic() + 10) == b"quick"
 
         async def slow() -> None:
-            with pytest.raises(Lost):
+            with pytest.raises(CallFailed):
                 await link.exchange(b"slow", 1, time.monotonic() + 0.2)
 
         async with anyio.create_task_group() as group:
@@ -169,7 +169,7 @@ async def test_a_late_reply_goes_to_nobody_else() -> None:
             await anyio.wait_all_tasks_blocked()
             group.start_soon(slow)
         late.set()
-        assert link.lost is None
+        assert link.failure is None
         assert await client.call(READ, "GET", "after") == b"after"
         assert peer.accepted == 1
         await client.aclose()
@@ -188,7 +188,7 @@ async def test_only_the_slow_call_is_late_when_the_server_answers_others(server:
         group.start_soon(late)
     with anyio.fail_after(5):
         assert await client.call(READ, "ECHO", "b") == b"b"
-    assert link.lost is not None
+    assert link.failure is not None
     await client.aclose()
 
 
@@ -326,7 +326,7 @@ async def test_in_a_long_outage_calls_fail_at_once(own_server: Server) -> None:
     own_server.stop()
     with pytest.raises(BackendConnectionError):
         await client.call(READ, "PING")
-    client._core.outage._began = 0.0
+    client._node.outage._began = 0.0
     began = time.monotonic()
     for _ in range(20):
         with pytest.raises(BackendConnectionError):

@@ -578,8 +578,8 @@ async def test_a_harmless_script_outlives_a_lost_reply_and_a_forgotten_script(
     server: Server, bare: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a restart in the middle of a call: it is sent again, with its source."""
-    from reinhardt_backends._redis._link import Link, Lost
-    from reinhardt_backends._redis._mux import Loss
+    from reinhardt_backends._redis._link import CallFailed, Link
+    from reinhardt_backends._redis._mux import Failure
 
     exchange = Link.exchange
     lost = False
@@ -588,7 +588,7 @@ async def test_a_harmless_script_outlives_a_lost_reply_and_a_forgotten_script(
         nonlocal lost
         if b"EVALSHA" in data and not lost:
             lost = True
-            raise Lost(Loss(Loss.BROKEN, "lost on purpose"), sent=True)
+            raise CallFailed(Failure(Failure.BROKEN, "lost on purpose"), sent=True)
         return await exchange(link, data, count, deadline)
 
     async with RedisBackend(server.url) as backend:
