@@ -35,7 +35,7 @@ from pydantic_core import to_json
 from reinhardt_backends import DeserializationError, MemoryBackend, SerializationError, decode, encode
 from reinhardt_backends._blocking._face import drive
 from reinhardt_backends._values._codec import pack, packed_size, same_packed, unpack
-from reinhardt_backends._values._readers import CACHED_TYPES, _cache
+from reinhardt_backends._values._readers import CACHED_TYPES, _cached_reader
 
 from .codec_types import (
     Account,
@@ -524,7 +524,7 @@ def test_types_are_kept_apart_and_bounded() -> None:
     assert decode(b'"1"', lax_first) == TypeAdapter(lax_first).validate_json(b'"1"', strict=True)
     for number in range(CACHED_TYPES + 50):
         assert decode(b"1", Literal[1, number]) == 1  # type: ignore[valid-type]
-    assert len(_cache) <= CACHED_TYPES
+    assert _cached_reader.cache_info().currsize <= CACHED_TYPES
 
 
 def test_types_that_cannot_be_hashed() -> None:

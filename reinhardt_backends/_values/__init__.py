@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from ._codec import check_type, decode, encode
+from ._codec import check_type, decode, encode, takes_bytes
 
-__all__ = ["check_type", "decode", "encode"]
+__all__ = ["check_type", "decode", "encode", "takes_bytes"]

@@ -20,7 +20,7 @@ from pydantic_core import from_json, to_json
 
 from .._errors import DeserializationError
 from .._types import is_encodable
-from ._readers import Reader, reader_for, type_name
+from ._readers import NOT_JSON, Reader, reader_for, type_name
 from ._round_trip import json_of
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ RAW: Final = 0
 """The first byte of a value that was stored as ``bytes``. No JSON text starts with it."""
 
 _SMALL: Final = 2**63
-_MISFIT: Final = object()
+_BROKEN: Final = object()
 
 
 def encode(value: Any) -> bytes:
@@ -88,19 +88,16 @@ def decode(data: bytes, type: Any = Any, *, key: str | None = None) -> Any:
         DeserializationError: ``data`` is not a valid value of the type.
     """
     raw = data[:1] == b"\x00"
-    if type is Any:
-        value = data[1:] if raw else _plain(data)
-    elif type is bytes:
-        value = data[1:] if raw else _MISFIT
-    elif (type is str or type is int or type is bool) and not raw:
-        value = _plain(data)
-        if value.__class__ is not type:
-            value = _MISFIT
-    else:
+    if raw and (type is Any or type is bytes):
+        return data[1:]
+    if raw or not (type is Any or type is str or type is int or type is bool):
         return _validate(data, raw, reader_for(type), type, key)
-    if value is _MISFIT:
-        raise _misfit(type, key, "it is not JSON text" if type is Any else "it is of another type")
-    return value
+    value = _plain(data)
+    if value is _BROKEN:
+        raise _misfit(type, key, NOT_JSON)
+    if type is Any or value.__class__ is type:
+        return value
+    raise _misfit(type, key, "it is of another type")
 
 
 def pack(value: Any) -> Any:
@@ -160,11 +157,27 @@ def check_type(type: Any) -> None:
         reader_for(type)
 
 
+def takes_bytes(type: Any) -> bool:
+    """Return whether a value that was stored as ``bytes`` might be valid as ``type``.
+
+    ``False`` is certain: whatever the bytes are, ``decode`` raises ``DeserializationError`` for them. So bytes with a
+    meaning of their own (a lease, a header) can be stored in place of such a value, and a read by its type never
+    takes them for one. ``True`` may be caution: a type whose validators run before pydantic's own, or that pydantic
+    does not describe, can make a value of anything.
+
+    The answer comes from the type itself, not from samples. It is not cached; keep it with the type.
+
+    Raises:
+        TypeError: ``type`` is not a type that pydantic can validate.
+    """
+    return reader_for(type).takes_bytes
+
+
 def _plain(data: bytes) -> Any:
     try:
         return from_json(data, allow_inf_nan=False)
     except ValueError:
-        return _MISFIT
+        return _BROKEN
 
 
 def _validate(data: bytes, raw: bool, reader: Reader, type: Any, key: str | None) -> Any:
@@ -172,7 +185,7 @@ def _validate(data: bytes, raw: bool, reader: Reader, type: Any, key: str | None
     try:
         return reader.read_bytes(data[1:]) if raw else reader.read_json(data)
     except ValueError as error:
-        detail = reader.explain(error)
+        detail = "it was stored as bytes" if raw and not reader.takes_bytes else reader.explain(error)
     except Exception as error:
         detail = f"a validator raised {error.__class__.__name__}"
     raise _misfit(type, key, detail)

@@ -1,90 +1,144 @@
-"""How a type is read: one ``Reader`` for a type expression, kept in a bounded cache.
+"""Reading a type: one ``Reader`` per type expression, kept in a bounded cache.
 
-Building what pydantic needs to validate a type costs up to milliseconds, looking it up less than one microsecond. The
-cache is bounded since a program can make types without end (local classes, generic models); a type that cannot be
-hashed is simply built anew, or given as a ``TypeAdapter``, which is kept as any type is.
+Building what pydantic needs to validate a type takes up to milliseconds, a look-up less than a microsecond. The cache
+is bounded because a program can create types without end (local classes, generic models). A type that cannot be hashed
+is built on every call; wrap it in a ``TypeAdapter``, which is cached like any other type.
+
+The cache is ``functools.lru_cache``: it has no lock of its own in Python, so neither a fork beside a reading thread nor
+a signal handler in the middle of a read can deadlock. At worst a type is built twice.
 """
 
 from __future__ import annotations
 
-import threading
+import types
 import typing
-from typing import Any, Final
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Annotated, Any, Final, NewType, Union, get_args, get_origin
 
-from cachetools import LRUCache
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import SchemaValidator, core_schema
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
+from pydantic_core import SchemaValidator, from_json
+from typing_extensions import TypeAliasType
 
 CACHED_TYPES: Final = 1024
+LARGE: Final = 10_000
+"""Bytes of JSON text past which validation stops at the first error of each container."""
+
+NOT_JSON: Final = "it is not JSON text"
 
 _EXPLAINED_ERRORS: Final = 5
-_MOST_ERRORS: Final = 1000
+_COUNTED_ERRORS: Final = 1000
 _NAME_LENGTH: Final = 200
 _FIELD_SCHEMAS: Final = frozenset({"model-fields", "typed-dict", "dataclass-args", "arguments", "arguments-v3"})
+_CONTAINERS: Final = frozenset({"list", "set", "frozenset", "tuple", "dict", "deque", "ordered-dict"})
+# What a schema holds beside schemas.
+_NOT_SCHEMAS: Final = frozenset({"metadata", "cls", "config", "default", "expected", "members", "custom_error_context"})
 _TYPING_MODULES: Final = frozenset({"typing", "typing_extensions", "types"})
+_UNIONS: Final = (Union, types.UnionType)
+_NOTHING: Final = object()
 
-_cache: LRUCache[Any, Reader] = LRUCache(CACHED_TYPES)
-_lock = threading.Lock()
-
-
-class NotBytesError(ValueError):
-    """JSON text was stored where the type asked for takes nothing but ``bytes``."""
+# Kinds of schema whose strict validator refuses every ``bytes`` object.
+_REFUSES_BYTES: Final = _CONTAINERS | {
+    "none", "bool", "int", "float", "decimal", "complex", "str", "date", "time", "datetime", "timedelta", "uuid",
+    "enum", "model", "dataclass", "typed-dict", "named-tuple",
+}  # fmt: skip
+# Kinds of schema that refuse ``bytes`` if the schema under this name does.
+_INNER_SCHEMA: Final = {
+    "definitions": "schema", "nullable": "schema", "function-after": "schema", "lax-or-strict": "strict_schema",
+    "json-or-python": "python_schema",
+}  # fmt: skip
 
 
 class Reader:
     """Validates stored data as one type.
 
-    ``bytes`` are read as ``bytes`` only where ``bytes`` were stored. JSON has no bytes, and pydantic would take any
-    string for them, so JSON is read by the type without the ``bytes`` that it has at its top.
+    ``bytes`` are read as ``bytes`` only where ``bytes`` were stored. JSON has no bytes, and pydantic would accept any
+    string for them, so JSON is validated against the type without the ``bytes`` at its top.
     """
 
-    __slots__ = ("_adapter", "_declared", "_json")
+    __slots__ = ("_adapter", "_bounded", "_declared", "_json", "_json_adapter")
 
     def __init__(self, adapter: TypeAdapter[Any]) -> None:
-        # With ``defer_build`` there is only a stand-in for the schema until somebody asks.
+        # With ``defer_build`` there is only a placeholder for the schema until now.
         adapter.rebuild(raise_errors=True)
         self._adapter = adapter
-        self._json: Any = adapter
+        self._json_adapter = _json_adapter(adapter)
+        self._json: Any = None if self._json_adapter is None else self._json_adapter.validator
+        self._bounded: SchemaValidator | None = None
         self._declared: frozenset[str] | None = None
-        whole = adapter.core_schema
-        schema = _without_bytes(whole)
-        if schema is None:
-            self._json = None
-        elif schema is not whole:
-            self._json = SchemaValidator(schema)
 
-    def read_json(self, data: bytes) -> Any:
-        if self._json is None:
-            raise NotBytesError
-        return self._json.validate_json(data, strict=True, by_alias=True, by_name=True)
-
-    def read_bytes(self, data: bytes) -> Any:
-        return self._adapter.validate_python(data, strict=True)
+    @property
+    def schema(self) -> Any:
+        """The core schema of the type."""
+        return self._adapter.core_schema
 
     @property
     def serializer(self) -> Any:
         return self._adapter.serializer
 
+    @property
+    def takes_bytes(self) -> bool:
+        """Whether a value stored as ``bytes`` might be valid as this type; ``False`` only if that is certain."""
+        schema = self._adapter.core_schema
+        return _takes_bytes(schema, {part["ref"]: part for part in schema.get("definitions", ())})
+
+    def read_json(self, data: bytes) -> Any:
+        """Validate JSON text.
+
+        Raises:
+            ValueError: It is not valid; ``explain`` says why.
+        """
+        if b"NaN" in data or b"Infinity" in data:
+            from_json(data, allow_inf_nan=False)  # pydantic's validators accept both outside of strings
+        validator = self._json if len(data) <= LARGE else self._bounded or self._build_bounded()
+        if validator is None:
+            from_json(data, allow_inf_nan=False)
+            raise NotBytesError
+        return validator.validate_json(data, strict=True, by_alias=True, by_name=True)
+
+    def read_bytes(self, data: bytes) -> Any:
+        """Validate what was stored as ``bytes``.
+
+        Raises:
+            ValueError: It is not valid; ``explain`` says why.
+        """
+        return self._adapter.validator.validate_python(data, strict=True)
+
     def explain(self, error: ValueError) -> str:
-        """Tell what was wrong in error types and declared field names; everything else may be data."""
+        """Describe an error by error types and declared field names. Everything else in it may be stored data."""
         if isinstance(error, NotBytesError):
             return "it was not stored as bytes"
         if not isinstance(error, ValidationError):
-            return f"a validator raised {type(error).__name__}"
-        if self._declared is None:
-            self._declared = frozenset(_declared_names(self._adapter.core_schema))
-        if error.error_count() > _MOST_ERRORS:
+            # What a validator raises pydantic wraps, so this comes from the parser.
+            return NOT_JSON
+        if error.error_count() > _COUNTED_ERRORS:
             return f"{error.error_count()} errors"
         details = error.errors(include_url=False, include_context=False, include_input=False)
-        told = [f"{self._place(detail['loc'])}{detail['type']}" for detail in details[:_EXPLAINED_ERRORS]]
+        if details[0]["type"] == "json_invalid" and not details[0]["loc"]:
+            return NOT_JSON
+        parts = [f"{self._place(detail['loc'])}{detail['type']}" for detail in details[:_EXPLAINED_ERRORS]]
         if len(details) > _EXPLAINED_ERRORS:
-            told.append(f"and {len(details) - _EXPLAINED_ERRORS} more")
-        return ", ".join(told)
+            parts.append(f"and {len(details) - _EXPLAINED_ERRORS} more")
+        return ", ".join(parts)
+
+    def _build_bounded(self) -> Any:
+        """Return a validator that stops at the first error of each container.
+
+        An error of pydantic takes about a kilobyte. 2 MB of ``{}`` read as a list of models would have two million.
+        """
+        if self._json_adapter is not None:
+            self._bounded = _fail_fast_validator(self._json_adapter.core_schema)
+        return self._bounded
 
     def _place(self, location: tuple[int | str, ...]) -> str:
-        declared = self._declared or frozenset()
-        path = ".".join(str(part) if part in declared else "*" for part in location)
+        if self._declared is None:
+            self._declared = frozenset(_declared_names(self._adapter.core_schema))
+        path = ".".join(str(part) if part in self._declared else "*" for part in location)
         return f"{path}: " if path else ""
+
+
+class NotBytesError(ValueError):
+    """JSON text was stored where the type asked for is nothing but ``bytes``."""
 
 
 def reader_for(type: Any) -> Reader:
@@ -93,29 +147,32 @@ def reader_for(type: Any) -> Reader:
     Raises:
         TypeError: It is not a type that pydantic can validate.
     """
-    key = (type, _shape(type))
-    reader = None
-    hashable = True
     try:
-        with _lock:
-            reader = _cache.get(key)
+        return _cached_reader(type, None if isinstance(type, _class) else _member_order(type))
     except TypeError:
-        hashable = False
-    if reader is None:
-        reader = _build(type)
-        if hashable:
-            with _lock:
-                _cache[key] = reader
-    return reader
+        pass
+    # Either it cannot be hashed, or it is not a type; building it tells.
+    return _build(type)
 
 
 def type_name(type: Any) -> str:
-    """The name of a type expression, for messages."""
+    """Return the name of a type expression, for messages."""
     name = type.__qualname__ if isinstance(type, _class) else repr(type)
     return name if len(name) <= _NAME_LENGTH else f"{name[:_NAME_LENGTH]}..."
 
 
 _class = type
+
+
+@lru_cache(CACHED_TYPES)
+def _cached_reader(type: Any, order: Any) -> Reader:  # the order is part of the key
+    return _build(type)
+
+
+def _member_order(type: Any) -> Any:
+    # int | str equals str | int, but pydantic prefers the first member where both fit.
+    arguments = getattr(type, "__args__", None)
+    return tuple(map(_member_order, arguments)) if isinstance(arguments, tuple) and arguments else type
 
 
 def _build(type: Any) -> Reader:
@@ -127,7 +184,7 @@ def _build(type: Any) -> Reader:
     try:
         return Reader(TypeAdapter(type))
     except Exception as error:
-        # Nothing has been read yet, so that this cause speaks of the program's types only.
+        # Nothing has been read yet, so this cause is about the program's types only.
         reason = str(error).partition("\n")[0]
         raise TypeError(f"pydantic cannot validate {type_name(type)}: {reason}") from error
 
@@ -138,64 +195,115 @@ def _is_type(type: Any) -> bool:
     return _class(type).__module__ in _TYPING_MODULES and not isinstance(type, typing.ForwardRef)
 
 
-def _shape(type: Any) -> Any:
-    # int | str equals str | int, but pydantic prefers the first one where both fit.
-    arguments = getattr(type, "__args__", None)
-    return tuple(map(_shape, arguments)) if isinstance(arguments, tuple) and arguments else type
-
-
-def _without_bytes(schema: Any) -> Any:
-    """Return the schema less the ``bytes`` at its top, the same object if it has none, ``None`` if nothing is left."""
-    kind = schema["type"]
-    if kind == "bytes":
+def _json_adapter(adapter: TypeAdapter[Any]) -> TypeAdapter[Any] | None:
+    """Return the adapter for JSON: that of the type less the ``bytes`` at its top, ``None`` if nothing is left."""
+    whole = adapter._type
+    part = _without_bytes(whole)
+    if part is whole:
+        return adapter
+    if part is _NOTHING:
         return None
-    if kind == "nullable":
-        inner = _without_bytes(schema["schema"])
-        if inner is None:
-            return core_schema.none_schema()
-        return schema if inner is schema["schema"] else {**schema, "schema": inner}
-    if kind == "union":
-        return _union_without_bytes(schema)
-    if kind in ("definitions", "function-before", "function-after", "function-wrap", "default"):
-        inner = _without_bytes(schema["schema"])
-        if inner is schema["schema"]:
-            return schema
-        return None if inner is None else {**schema, "schema": inner}
+    try:
+        return TypeAdapter(part, config=adapter._config)
+    except PydanticUserError:
+        return TypeAdapter(part)  # one member is left, and it has a configuration of its own
+
+
+def _without_bytes(type: Any) -> Any:
+    """Return the type less the ``bytes`` at its top; the same object without any, ``_NOTHING`` if nothing is left."""
+    if type is bytes:
+        return _NOTHING
+    origin = get_origin(type)
+    if origin in _UNIONS:
+        members = get_args(type)
+        parts = [_without_bytes(member) for member in members]
+        if all(part is member for part, member in zip(parts, members, strict=True)):
+            return type
+        kept = tuple(part for part in parts if part is not _NOTHING)
+        return Union[kept] if kept else _NOTHING  # noqa: UP007  # of a tuple
+    if origin is Annotated:
+        inner, *metadata = get_args(type)
+        part = _without_bytes(inner)
+        if part is inner:
+            return type
+        return part if part is _NOTHING else Annotated[(part, *metadata)]
+    # Names of other types are replaced only if they hide bytes.
+    if isinstance(type, NewType):
+        hidden = type.__supertype__
+    elif isinstance(type, TypeAliasType):
+        hidden = type.__value__
+    elif isinstance(origin, TypeAliasType):
+        hidden = origin.__value__[get_args(type)]
+    else:
+        return type
+    part = _without_bytes(hidden)
+    return type if part is hidden else part
+
+
+def _takes_bytes(schema: Any, definitions: dict[str, Any]) -> bool:
+    kind = schema["type"]
+    if kind in _REFUSES_BYTES:
+        return False
+    if kind == "definition-ref":
+        # A definition that is nothing but a reference to itself cannot be built, so this ends.
+        return _takes_bytes(definitions[schema["schema_ref"]], definitions)
+    if kind in _INNER_SCHEMA:
+        return _takes_bytes(schema[_INNER_SCHEMA[kind]], definitions)
+    if kind == "default":
+        return schema.get("on_error", "raise") != "raise" or _takes_bytes(schema["schema"], definitions)
+    if kind in ("union", "tagged-union"):
+        choices = schema["choices"]
+        parts = choices.values() if isinstance(choices, dict) else choices
+        return any(_takes_bytes(part[0] if isinstance(part, tuple) else part, definitions) for part in parts)
+    if kind == "chain":
+        return _takes_bytes(schema["steps"][0], definitions)
+    if kind == "is-instance":
+        return isinstance(schema["cls"], type) and issubclass(bytes, schema["cls"])
+    if kind == "literal":
+        return any(isinstance(value, bytes) for value in schema["expected"])
+    return True
+
+
+def _fail_fast_validator(schema: Any) -> Any:
+    try:
+        # Otherwise pydantic takes the validators that nested models already have.
+        return SchemaValidator(_fail_fast(schema), _use_prebuilt=False)
+    except TypeError:
+        return SchemaValidator(_fail_fast(schema))  # a pydantic without the option
+
+
+def _fail_fast(schema: Any) -> Any:
+    if schema.__class__ is dict:
+        others = _NOT_SCHEMAS if _kind(schema) else ()
+        copy = {name: part if name in others else _fail_fast(part) for name, part in schema.items()}
+        if _kind(schema) in _CONTAINERS:
+            copy["fail_fast"] = True
+        return copy
+    if schema.__class__ in (list, tuple):
+        return type(schema)(map(_fail_fast, schema))
     return schema
 
 
-def _union_without_bytes(schema: Any) -> Any:
-    choices = []
-    for choice in schema["choices"]:
-        part = choice[0] if isinstance(choice, tuple) else choice
-        kept = _without_bytes(part)
-        if kept is part:
-            choices.append(choice)
-        elif kept is not None:
-            choices.append((kept, *choice[1:]) if isinstance(choice, tuple) else kept)
-    if not choices:
-        return None
-    unchanged = len(choices) == len(schema["choices"]) and all(map(_same, choices, schema["choices"]))
-    return schema if unchanged else {**schema, "choices": choices}
-
-
-def _same(one: Any, other: Any) -> bool:
-    return one is other
-
-
-def _declared_names(schema: Any) -> typing.Iterator[str]:
+def _declared_names(schema: Any) -> Iterator[str]:
     pending = [schema]
     while pending:
         part = pending.pop()
         if isinstance(part, (list, tuple)):
             pending.extend(part)
         elif isinstance(part, dict):
-            if part.get("type") in _FIELD_SCHEMAS:
+            if _kind(part) in _FIELD_SCHEMAS:
                 yield from _field_names(part)
-            pending.extend(value for name, value in part.items() if name not in ("metadata", "cls", "config"))
+            others = _NOT_SCHEMAS if _kind(part) else ()
+            pending.extend(value for name, value in part.items() if name not in others)
 
 
-def _field_names(schema: dict[str, Any]) -> typing.Iterator[str]:
+def _kind(schema: dict[str, Any]) -> str | None:
+    """Return the kind of a schema; ``None`` for a mapping of fields, where "type" may be a field's name."""
+    kind = schema.get("type")
+    return kind if isinstance(kind, str) else None
+
+
+def _field_names(schema: dict[str, Any]) -> Iterator[str]:
     fields = schema.get("fields") or schema.get("arguments_schema") or ()
     named = fields.items() if isinstance(fields, dict) else ((field["name"], field) for field in fields)
     for name, field in named:
