@@ -6,7 +6,7 @@ A namespace provides what its parent does.
 
 **Waiting.** A component is written once, as coroutines. In an event loop they sleep as that loop does. Under a blocking
 face that drives them with one ``send(None)`` they must never suspend, so there they block the calling thread. A
-component keeps its way of waiting in the attribute ``_waiting``; the face of a backend that never suspends replaces it.
+component that waits keeps its way of waiting in the attribute ``_waiting``; its blocking face replaces it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol, TypeVar
 
-from ._backend import Backend, Namespace
+from ._backend import Backend, View
 from ._errors import UnsupportedOperationError
 
 T = TypeVar("T")
@@ -78,7 +78,7 @@ def _missing(backend: Backend, verbs: tuple[str, ...]) -> list[str]:
 
 
 def _root(backend: Backend) -> Backend:
-    while isinstance(backend, Namespace):
+    while isinstance(backend, View):
         backend = backend._parent
     return backend
 

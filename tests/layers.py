@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 # From the bottom up. A name that ends in a slash is a folder, whose modules may import one another.
 LAYERS = (
-    "_errors", "_types", "_values/", "_atomic", "_backend", "_memory/",
+    "_errors", "_types", "_values/", "_atomic", "_backend/", "_memory/",
     "_io/", "_component", "_redis/", "_blocking/",
     "_throttle/", "_cache/", "_session/", "_lock", "_sync/", "asgi/", "testing/", "__init__",
 )  # fmt: skip

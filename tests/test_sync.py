@@ -310,14 +310,12 @@ def test_over_memory_verbs_run_in_the_calling_thread() -> None:
 
 
 def test_over_memory_no_coroutine_is_driven() -> None:
-    class NoRunner:
-        runtime = "asyncio"
-
+    class NoCoroutines:
         def __getattr__(self, name: str) -> Any:
             raise AssertionError(f"{name} was run through a coroutine")
 
     face = SyncBackend(MemoryBackend())
-    face._runner = NoRunner()  # type: ignore[assignment]
+    face._target = NoCoroutines()  # type: ignore[assignment]
     face.set("k", 1)
     assert face.get("k", int) == 1
     assert list(face.scan()) == ["k"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from ._face import Face
+from ._face import BackendFace, Face, blocking_backend, blocking_verb, drive, drive_each
+from ._portal import Runtime
 
-__all__ = ["Face"]
+__all__ = ["BackendFace", "Face", "Runtime", "blocking_backend", "blocking_verb", "drive", "drive_each"]

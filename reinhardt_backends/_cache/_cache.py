@@ -10,9 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, get_args, overload
 
 from .._backend import Backend
-from .._blocking._blocked import blocked
-from .._blocking._face import Driven, Face, Runner
-from .._component import check_backend, provides, require
+from .._component import Waiting, check_backend, provides, require
 from .._types import MISSING, TTL, check_key, check_keys, check_name
 from ._cached import CachedDecorator, Decoration
 from ._engine import AWAY, Engine
@@ -209,8 +207,11 @@ class Cache:
         """
         await self._engine.invalidate_tag(check_key(tag))
 
-    def _block(self, face: Face[Backend]) -> Runner:
-        """Serve a blocking face from now on: everything happens in the calling thread but what the backend does."""
-        driven = isinstance(face._runner, Driven)
-        self._engine.serve_blocking(face, face._target if driven else blocked(face._target, face._runner))
-        return face._runner if driven else Driven(face._runner.runtime)
+    @property
+    def _waiting(self) -> Waiting:
+        """How to wait; a blocking face replaces it."""
+        return self._engine.waiting
+
+    @_waiting.setter
+    def _waiting(self, waiting: Waiting) -> None:
+        self._engine.waiting = waiting

@@ -13,7 +13,8 @@ import typing
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, overload
 
-from .._blocking._face import drive
+from .._blocking import blocking_verb, drive
+from .._component import IN_THREAD
 from .._errors import DeserializationError, ResponseError
 from .._types import MISSING
 from ._engine import Engine
@@ -90,7 +91,7 @@ class Decoration:
         self._tags = tags
 
     def __call__(self, function: Callable[..., Any], /) -> Any:
-        blocking = self._engine.face is not None
+        blocking = self._engine.waiting is IN_THREAD
         if blocking:
             _check_plain(function)
         elif not inspect.iscoroutinefunction(function):
@@ -145,7 +146,7 @@ def _wrapper(plan: _Plan) -> Any:
 def _blocking_wrapper(plan: _Plan) -> Any:
     engine, template, direct = plan.engine, plan.template, plan.direct
     arity, quick, result = template.arity, template.quick, plan.recipe.type
-    get, serve, tolerated = engine.face.get, engine.serve, engine.tolerated
+    get, serve, tolerated = blocking_verb(engine.shelf.backend, "get"), engine.serve, engine.tolerated
     missed = _missed(tolerated)
 
     @functools.wraps(plan.function)

@@ -22,7 +22,6 @@ import random
 import time
 from typing import Any, Final
 
-from .._backend import Backend
 from .._component import IN_LOOP, IN_THREAD, Waiting
 from .._errors import (
     BackendClosedError,
@@ -56,7 +55,6 @@ class Engine:
         lease: Seconds for which a lease is taken; ``None`` without leases.
         tolerated: The errors of the backend that mean no more than that it has no value and keeps none.
         waiting: How to wait for others.
-        face: The blocking face of the backend, if the cache is one's, too.
         overdue: How long the next lease is for the keys whose last one was too short, by name.
     """
 
@@ -65,15 +63,8 @@ class Engine:
         self.lease = lease
         self.tolerated = tolerated
         self.waiting: Waiting = IN_LOOP
-        self.face: Any = None
         self.overdue: dict[str, float] = {}
         self._flights = Flights()
-
-    def serve_blocking(self, face: Any, backend: Backend) -> None:
-        """Serve a blocking face, with a backend whose coroutines never suspend."""
-        self.face = face
-        self.shelf.backend = backend
-        self.waiting = IN_THREAD
 
     async def invalidate(self, name: str) -> None:
         self._flights.outdate(lambda other, _: other == name)

@@ -1,4 +1,4 @@
-# Generated from _backend.py, _memory/_backend.py. Do not edit.
+# Generated from _backend/_backend.py, _memory/_backend.py. Do not edit.
 # Change those, and run python -m reinhardt_backends._sync._generate
 """The blocking faces: what is asynchronous elsewhere, for code that does not await."""
 
@@ -7,9 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self, overload
 
-from .._backend import Backend, D, T
-from .._blocking._face import Face, choose
-from .._blocking._portal import Runtime
+from .._backend._backend import Backend, D, T
+from .._blocking._face import BackendFace, drive, drive_each
 from .._memory._backend import MemoryBackend
 from .._types import TTL, JSONValue, KeepTTL
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
 
-class SyncBackend(Face[Backend]):
+class SyncBackend(BackendFace, over=Backend):
     """The blocking face of a backend: the same store for code that does not await.
 
     It has every verb of ``Backend`` under the same name; ``aclose`` is ``close`` here, ``async with`` is ``with``, and
@@ -51,25 +50,7 @@ class SyncBackend(Face[Backend]):
         ImportError: The runtime is not installed.
     """
 
-    __slots__ = ("_backend", "_memory")
-
-    def __init__(self, backend: Backend, *, runtime: Runtime = "asyncio") -> None:
-        super().__init__(*choose(backend, runtime))
-        self._backend = backend
-        if type(self) in {SyncBackend, _SyncMemory}:
-            chosen: Any = SyncBackend
-            if type(backend) is MemoryBackend:
-                self._memory: MemoryBackend = backend
-                chosen = _SyncMemory
-            self.__class__ = chosen
-
-    def __repr__(self) -> str:
-        return f"<SyncBackend over {self._backend!r}>"
-
-    @property
-    def backend(self) -> Backend:
-        """The backend behind this face."""
-        return self._backend
+    __slots__ = ()
 
     @staticmethod
     def from_url(url: str, **options: Any) -> SyncBackend:
@@ -89,8 +70,6 @@ class SyncBackend(Face[Backend]):
     def set(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> None:
         """Store ``value`` under ``key`` and replace both value and expiry. Atomic.
 
-        Not a checkpoint over memory, where it never suspends.
-
         Args:
             key: The key.
             value: Anything pydantic can turn into JSON, or ``bytes``, which are stored raw.
@@ -100,7 +79,7 @@ class SyncBackend(Face[Backend]):
             SerializationError: The value could not be read back, so it was not stored.
             CapacityError: The value alone is larger than the backend's bound.
         """
-        return self._runner.call(lambda: self._target.set(key, value, ttl))
+        return drive(self._target.set(key, value, ttl))
 
     @overload
     def get(self, key: str, *, default: D = ..., renew: TTL | None = ...) -> JSONValue | bytes | D: ...
@@ -119,8 +98,6 @@ class SyncBackend(Face[Backend]):
     def get(self, key: str, type: Any = Any, *, default: Any = None, renew: TTL | None = None) -> Any:
         """Return the value of ``key``, validated as ``type``, or ``default`` if it is missing.
 
-        Not a checkpoint over memory, where it never suspends.
-
         Args:
             key: The key.
             type: Any type expression that pydantic can validate, or a ``TypeAdapter``. Reading is strict: a stored
@@ -133,33 +110,26 @@ class SyncBackend(Face[Backend]):
             DeserializationError: The stored value is not valid as ``type``.
         """
         if renew is None:
-            return self._runner.call(lambda: self._target.get(key, type, default=default))
-        return self._runner.call(lambda: self._target.get(key, type, default=default, renew=renew))
+            return drive(self._target.get(key, type, default=default))
+        return drive(self._target.get(key, type, default=default, renew=renew))
 
     def delete(self, key: str) -> bool:
         """Remove ``key``. Atomic.
 
-        Not a checkpoint over memory, where it never suspends.
-
         Returns:
             ``True`` if a live key was removed, ``False`` if it was missing.
         """
-        return self._runner.call(lambda: self._target.delete(key))
+        return drive(self._target.delete(key))
 
     def exists(self, key: str) -> bool:
-        """Return whether ``key`` is live.
-
-        Not a checkpoint over memory, where it never suspends.
-        """
-        return self._runner.call(lambda: self._target.exists(key))
+        """Return whether ``key`` is live."""
+        return drive(self._target.exists(key))
 
     def increment(self, key: str, ttl: TTL | None = None, *, by: int = 1) -> int:
         """Add ``by`` to the counter ``key`` and return the new value. Atomic.
 
         A missing key counts as 0. If the key has no expiry after the step and ``ttl`` is given, the expiry is set, in
         the same step; an expiry that is there is never moved (a fixed window).
-
-        Not a checkpoint over memory, where it never suspends.
 
         Args:
             key: The key.
@@ -169,22 +139,18 @@ class SyncBackend(Face[Backend]):
         Raises:
             CounterError: The value is not an integer, or would leave the signed 64-bit range. Nothing was changed.
         """
-        return self._runner.call(lambda: self._target.increment(key, ttl, by=by))
+        return drive(self._target.increment(key, ttl, by=by))
 
     def clear(self) -> None:
         """Remove every key of this backend or namespace and of its child namespaces, and no other key.
 
         Keys that were there throughout are gone; keys written meanwhile may or may not be. Not atomic: a call that
         fails midway may have removed some.
-
-        Not a checkpoint over memory, where it never suspends.
         """
-        return self._runner.call(self._target.clear)
+        return drive(self._target.clear())
 
     def add(self, key: str, value: Any, ttl: TTL | None = None) -> bool:
         """Store ``value`` only if ``key`` is missing. Atomic.
-
-        Not a checkpoint over memory, where it never suspends.
 
         Args:
             key: The key.
@@ -199,12 +165,10 @@ class SyncBackend(Face[Backend]):
             CapacityError: The value alone is larger than the backend's bound.
             UnsupportedOperationError: The backend does not provide this verb.
         """
-        return self._runner.call(lambda: self._target.add(key, value, ttl))
+        return drive(self._target.add(key, value, ttl))
 
     def replace(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> bool:
         """Store ``value`` only if ``key`` is live. Atomic.
-
-        Not a checkpoint over memory, where it never suspends.
 
         Args:
             key: The key.
@@ -219,7 +183,7 @@ class SyncBackend(Face[Backend]):
             CapacityError: The value alone is larger than the backend's bound.
             UnsupportedOperationError: The backend does not provide this verb.
         """
-        return self._runner.call(lambda: self._target.replace(key, value, ttl))
+        return drive(self._target.replace(key, value, ttl))
 
     @overload
     def pop(self, key: str, *, default: D = ...) -> JSONValue | bytes | D: ...
@@ -238,8 +202,6 @@ class SyncBackend(Face[Backend]):
     def pop(self, key: str, type: Any = Any, *, default: Any = None) -> Any:
         """Return the value of ``key`` and remove it; no two callers get the same one.
 
-        Not a checkpoint over memory, where it never suspends.
-
         Args:
             key: The key.
             type: As for ``get``. With a type it takes two round trips on Redis: read and validate, then delete if
@@ -250,12 +212,10 @@ class SyncBackend(Face[Backend]):
             DeserializationError: The stored value is not valid as ``type``; the key stays.
             UnsupportedOperationError: The backend does not provide this verb.
         """
-        return self._runner.call(lambda: self._target.pop(key, type, default=default))
+        return drive(self._target.pop(key, type, default=default))
 
     def ttl(self, key: str) -> float | None:
         """Return the seconds until ``key`` expires.
-
-        Not a checkpoint over memory, where it never suspends.
 
         Returns:
             ``math.inf`` if it has no expiry, ``None`` if it is missing.
@@ -263,12 +223,10 @@ class SyncBackend(Face[Backend]):
         Raises:
             UnsupportedOperationError: The backend does not provide this verb.
         """
-        return self._runner.call(lambda: self._target.ttl(key))
+        return drive(self._target.ttl(key))
 
     def touch(self, key: str, ttl: TTL | None) -> bool:
         """Set the expiry of ``key`` anew. Atomic.
-
-        Not a checkpoint over memory, where it never suspends.
 
         Args:
             key: The key.
@@ -280,7 +238,7 @@ class SyncBackend(Face[Backend]):
         Raises:
             UnsupportedOperationError: The backend does not provide this verb.
         """
-        return self._runner.call(lambda: self._target.touch(key, ttl))
+        return drive(self._target.touch(key, ttl))
 
     @overload
     def get_many(self, keys: Iterable[str]) -> dict[str, JSONValue | bytes]: ...
@@ -295,8 +253,6 @@ class SyncBackend(Face[Backend]):
 
         On Redis, a key of a foreign type, such as a list, is passed over.
 
-        Not a checkpoint over memory, where it never suspends.
-
         Args:
             keys: An iterable of keys; one given twice counts once.
             type: As for ``get``.
@@ -304,12 +260,10 @@ class SyncBackend(Face[Backend]):
         Raises:
             DeserializationError: One of the values is not valid as ``type``.
         """
-        return self._runner.call(lambda: self._target.get_many(keys, type))
+        return drive(self._target.get_many(keys, type))
 
     def set_many(self, mapping: Mapping[str, Any], ttl: TTL | KeepTTL | None = None) -> None:
         """Store every pair of ``mapping`` as ``set`` would. Not atomic: a call that fails midway may be done in part.
-
-        Not a checkpoint over memory, where it never suspends.
 
         Args:
             mapping: Keys and values.
@@ -319,12 +273,10 @@ class SyncBackend(Face[Backend]):
             SerializationError: A value could not be read back.
             CapacityError: A value alone is larger than the backend's bound.
         """
-        return self._runner.call(lambda: self._target.set_many(mapping, ttl))
+        return drive(self._target.set_many(mapping, ttl))
 
     def delete_many(self, keys: Iterable[str]) -> int:
         """Remove every key of ``keys``. Not atomic: a call that fails midway may be done in part.
-
-        Not a checkpoint over memory, where it never suspends.
 
         Args:
             keys: An iterable of keys; one given twice counts once.
@@ -332,14 +284,12 @@ class SyncBackend(Face[Backend]):
         Returns:
             How many live keys were removed.
         """
-        return self._runner.call(lambda: self._target.delete_many(keys))
+        return drive(self._target.delete_many(keys))
 
     def compare_and_set(self, key: str, expected: Any, value: Any, ttl: TTL | KeepTTL | None = None) -> bool:
         """Store ``value`` only if the stored bytes are those that ``set(key, expected)`` would store. Atomic.
 
         The order of a dict or set counts, and so does foreign spacing; ``1``, ``1.0`` and ``True`` differ.
-
-        Not a checkpoint over memory, where it never suspends.
 
         Args:
             key: The key.
@@ -355,12 +305,10 @@ class SyncBackend(Face[Backend]):
             CapacityError: The value alone is larger than the backend's bound.
             UnsupportedOperationError: The backend does not provide this verb.
         """
-        return self._runner.call(lambda: self._target.compare_and_set(key, expected, value, ttl))
+        return drive(self._target.compare_and_set(key, expected, value, ttl))
 
     def compare_and_delete(self, key: str, expected: Any) -> bool:
         """Remove ``key`` only if the stored bytes are those that ``set(key, expected)`` would store. Atomic.
-
-        Not a checkpoint over memory, where it never suspends.
 
         Args:
             key: The key.
@@ -373,7 +321,7 @@ class SyncBackend(Face[Backend]):
             SerializationError: ``expected`` cannot be stored.
             UnsupportedOperationError: The backend does not provide this verb.
         """
-        return self._runner.call(lambda: self._target.compare_and_delete(key, expected))
+        return drive(self._target.compare_and_delete(key, expected))
 
     def scan(self, prefix: str = "") -> Iterator[str]:
         """Iterate over the live keys that start with ``prefix``, in no order.
@@ -387,7 +335,7 @@ class SyncBackend(Face[Backend]):
         Raises:
             UnsupportedOperationError: The backend does not provide this verb.
         """
-        return self._runner.iterate(lambda: self._target.scan(prefix))
+        return drive_each(self._target.scan(prefix))
 
     def namespace(self, name: str) -> SyncBackend:
         """Return a view of this backend whose keys are prefixed with ``name + ":"``.
@@ -397,37 +345,32 @@ class SyncBackend(Face[Backend]):
         Args:
             name: Any key that is not empty.
         """
-        return SyncBackend(self._backend.namespace(name), runtime=self._runner.runtime)
+        return SyncBackend(self._backend.namespace(name), runtime=self._runtime)
 
     def ping(self) -> None:
-        """Reach the store, or raise.
-
-        Not a checkpoint over memory, where it never suspends.
-        """
-        return self._runner.call(self._target.ping)
+        """Reach the store, or raise."""
+        return drive(self._target.ping())
 
     def close(self) -> None:
         """Release what is held. Idempotent.
 
         Calls in flight end in ``BackendClosedError``, and so does every verb after it.
-
-        Not a checkpoint over memory, where it never suspends.
         """
-        return self._runner.call(self._target.aclose)
+        return drive(self._target.aclose())
 
     def __enter__(self) -> Self:
         """Return the backend itself; leaving the block closes it."""
-        self._enter()
+        drive(self._target.__aenter__())
         return self
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Close the backend."""
-        return self._leave(exc_type, exc, traceback)
+        return drive(self._target.__aexit__(exc_type, exc, traceback))
 
 
-class _SyncMemory(SyncBackend):
+class _SyncMemory(SyncBackend, over=MemoryBackend):
     """The face of a ``MemoryBackend``: it calls the plain functions. Driving a coroutine costs three times as much.
 
     A ``SyncBackend`` becomes one of these; a subclass of ``SyncBackend`` drives.

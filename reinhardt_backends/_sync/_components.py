@@ -9,10 +9,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, cast, overload
 
 from .._backend import Backend
-from .._blocking._face import Driven, Face
+from .._blocking._face import Face, drive
 from .._cache._cache import Cache, Factory, OnCacheError, Value
 from .._cache._cached import SyncCachedDecorator
-from .._component import IN_THREAD
 from .._lock import Lock
 from .._session._session import Data, Session, SessionInfo
 from .._session._store import SessionStore
@@ -76,10 +75,7 @@ class SyncThrottle(Face[Throttle]):
         on_error: OnError = "raise",
     ) -> None:
         face = backend if isinstance(backend, SyncBackend) else SyncBackend(backend)
-        target = Throttle(face._target, *rates, algorithm=algorithm, prefix=prefix, on_error=on_error)
-        if isinstance(face._runner, Driven):
-            target._waiting = IN_THREAD
-        super().__init__(target, face._runner)
+        super().__init__(Throttle(face._target, *rates, algorithm=algorithm, prefix=prefix, on_error=on_error))
 
     @property
     def rates(self) -> tuple[Rate, ...]:
@@ -98,7 +94,7 @@ class SyncThrottle(Face[Throttle]):
             ValueError: The cost is less than 1, or more than the limit, so that it would never be allowed.
             BackendError: The store is away or refuses to serve, and ``on_error`` is ``"raise"``.
         """
-        return self._runner.call(lambda: self._target.allow(key, cost))
+        return drive(self._target.allow(key, cost))
 
     def hit(self, key: str, cost: int = 1) -> ThrottleResult:
         """Count a hit if every rate allows it, and return what they say. Atomic; a denied hit changes nothing.
@@ -112,7 +108,7 @@ class SyncThrottle(Face[Throttle]):
             ValueError: The cost is less than 1, or more than the limit, so that it would never be allowed.
             BackendError: The store is away or refuses to serve, and ``on_error`` is ``"raise"``.
         """
-        return self._runner.call(lambda: self._target.hit(key, cost))
+        return drive(self._target.hit(key, cost))
 
     def peek(self, key: str) -> ThrottleResult:
         """Return what the rates would say to a hit of cost 1, and count nothing.
@@ -124,7 +120,7 @@ class SyncThrottle(Face[Throttle]):
             TypeError: The key is not a ``str``.
             BackendError: The store is away or refuses to serve, and ``on_error`` is ``"raise"``.
         """
-        return self._runner.call(lambda: self._target.peek(key))
+        return drive(self._target.peek(key))
 
     def reset(self, key: str) -> None:
         """Forget all hits of a key.
@@ -136,7 +132,7 @@ class SyncThrottle(Face[Throttle]):
             TypeError: The key is not a ``str``.
             BackendError: The store is away or refuses to serve, whatever ``on_error`` is.
         """
-        return self._runner.call(lambda: self._target.reset(key))
+        return drive(self._target.reset(key))
 
     def wait(self, key: str, cost: int = 1, timeout: float | None = None) -> ThrottleResult:
         """Count a hit as soon as every rate allows it, sleeping until then.
@@ -157,7 +153,7 @@ class SyncThrottle(Face[Throttle]):
             ValueError: The cost is less than 1 or more than the limit, or the timeout is negative.
             BackendError: The store is away or refuses to serve, and ``on_error`` is ``"raise"``.
         """
-        return self._runner.call(lambda: self._target.wait(key, cost, timeout))
+        return drive(self._target.wait(key, cost, timeout))
 
 
 class SyncCache(Face[Cache]):
@@ -196,8 +192,7 @@ class SyncCache(Face[Cache]):
         lease: TTL | Literal["auto"] | None = "auto",
     ) -> None:
         face = backend if isinstance(backend, SyncBackend) else SyncBackend(backend)
-        target = Cache(face._target, ttl=ttl, prefix=prefix, on_error=on_error, lease=lease)
-        super().__init__(target, target._block(face))
+        super().__init__(Cache(face._target, ttl=ttl, prefix=prefix, on_error=on_error, lease=lease))
 
     @overload
     def get_or_set(
@@ -269,7 +264,7 @@ class SyncCache(Face[Cache]):
             SerializationError: The value cannot be stored, or could not be read back as ``type``.
             RuntimeError: The factory asks for the very key that it computes.
         """
-        return self._runner.call(lambda: self._target.get_or_set(key, factory, type, ttl=ttl, stale=stale, tags=tags))
+        return drive(self._target.get_or_set(key, factory, type, ttl=ttl, stale=stale, tags=tags))
 
     def cached(
         self,
@@ -307,7 +302,7 @@ class SyncCache(Face[Cache]):
         That holds for computations under way in this process, and with leases in any. An error of the store is raised
         whatever ``on_error`` says, since the old value may still be there.
         """
-        return self._runner.call(lambda: self._target.invalidate(key))
+        return drive(self._target.invalidate(key))
 
     def invalidate_tag(self, tag: str) -> None:
         """Remove everything that is kept with ``tag``. Costs one call of the backend, however much that is.
@@ -315,7 +310,7 @@ class SyncCache(Face[Cache]):
         Whoever asks from now on gets what was computed from now on, whatever is computed at the moment. An error of the
         store is raised whatever ``on_error`` says, since the old values may still be there.
         """
-        return self._runner.call(lambda: self._target.invalidate_tag(tag))
+        return drive(self._target.invalidate_tag(tag))
 
 
 class SyncSessionStore(Face[SessionStore[Data]], Generic[Data]):
@@ -347,8 +342,7 @@ class SyncSessionStore(Face[SessionStore[Data]], Generic[Data]):
         prefix: str = "session",
     ) -> None:
         face = backend if isinstance(backend, SyncBackend) else SyncBackend(backend)
-        target = SessionStore(face._target, type, ttl=ttl, absolute_ttl=absolute_ttl, prefix=prefix)
-        super().__init__(target, face._runner)
+        super().__init__(SessionStore(face._target, type, ttl=ttl, absolute_ttl=absolute_ttl, prefix=prefix))
 
     def create(self, data: Data, user: str | None = None) -> Session[Data]:
         """Begin a session.
@@ -362,7 +356,7 @@ class SyncSessionStore(Face[SessionStore[Data]], Generic[Data]):
         Raises:
             SerializationError: The data cannot be stored, or could not be read back as the type of the store.
         """
-        return self._runner.call(lambda: self._target.create(data, user))
+        return drive(self._target.create(data, user))
 
     def load(self, id: str) -> Session[Data] | None:
         """Return the session of an id and renew its expiry.
@@ -376,7 +370,7 @@ class SyncSessionStore(Face[SessionStore[Data]], Generic[Data]):
         """
         hidden = [id]
         del id
-        return self._runner.call(lambda: self._target.load(hidden.pop()))
+        return drive(self._target.load(hidden.pop()))
 
     def save(self, session: Session[Data]) -> None:
         """Store the data and the user of a session and renew its expiry. Atomic.
@@ -385,7 +379,7 @@ class SyncSessionStore(Face[SessionStore[Data]], Generic[Data]):
             SessionConflictError: It was changed elsewhere since it was loaded, or has ended. Nothing was changed.
             SerializationError: The data cannot be stored, or could not be read back as the type of the store.
         """
-        return self._runner.call(lambda: self._target.save(session))
+        return drive(self._target.save(session))
 
     def rotate(self, session: Session[Data]) -> Session[Data]:
         """Give a session a new id, and store its data and user as ``save`` does. Atomic: the old id is dead at once.
@@ -399,7 +393,7 @@ class SyncSessionStore(Face[SessionStore[Data]], Generic[Data]):
             SessionConflictError: It was changed elsewhere since it was loaded, or has ended. Nothing was changed.
             SerializationError: The data cannot be stored, or could not be read back as the type of the store.
         """
-        return self._runner.call(lambda: self._target.rotate(session))
+        return drive(self._target.rotate(session))
 
     def revoke(self, id: str | Session[Data] | SessionInfo[Data]) -> bool:
         """End a session. It cannot come back: whoever still has it cannot save it.
@@ -412,7 +406,7 @@ class SyncSessionStore(Face[SessionStore[Data]], Generic[Data]):
         """
         hidden = [id]
         del id
-        return self._runner.call(lambda: self._target.revoke(hidden.pop()))
+        return drive(self._target.revoke(hidden.pop()))
 
     def revoke_user(self, user: str) -> int:
         """End every session of a user at once. Atomic: after the first step none of them can be loaded or saved.
@@ -420,11 +414,11 @@ class SyncSessionStore(Face[SessionStore[Data]], Generic[Data]):
         Returns:
             How many there were.
         """
-        return self._runner.call(lambda: self._target.revoke_user(user))
+        return drive(self._target.revoke_user(user))
 
     def sessions_of(self, user: str) -> list[SessionInfo[Data]]:
         """Return what there is to tell of the sessions of a user, the oldest first. Nothing is renewed."""
-        return self._runner.call(lambda: self._target.sessions_of(user))
+        return drive(self._target.sessions_of(user))
 
 
 class SyncLock(Face[Lock]):
@@ -461,10 +455,7 @@ class SyncLock(Face[Lock]):
 
     def __init__(self, backend: Backend | SyncBackend, name: str, *, ttl: TTL) -> None:
         face = backend if isinstance(backend, SyncBackend) else SyncBackend(backend)
-        target = Lock(face._target, name, ttl=ttl)
-        if isinstance(face._runner, Driven):
-            target._waiting = IN_THREAD
-        super().__init__(target, face._runner)
+        super().__init__(Lock(face._target, name, ttl=ttl))
 
     @property
     def name(self) -> str:
@@ -489,7 +480,7 @@ class SyncLock(Face[Lock]):
             TypeError, ValueError: The timeout is not a number, or negative.
             BackendError: The store is away or refuses to serve.
         """
-        return self._runner.call(lambda: self._target.acquire(timeout))
+        return drive(self._target.acquire(timeout))
 
     def release(self) -> bool:
         """Give the lock back.
@@ -501,7 +492,7 @@ class SyncLock(Face[Lock]):
             RuntimeError: This object has not taken the lock.
             BackendError: The store is away or refuses to serve; the lock will expire.
         """
-        return self._runner.call(self._target.release)
+        return drive(self._target.release())
 
     def extend(self, ttl: TTL | None = None) -> bool:
         """Let the lock expire later: ``ttl`` seconds from now. Atomic.
@@ -516,15 +507,15 @@ class SyncLock(Face[Lock]):
             RuntimeError: This object has not taken the lock.
             BackendError: The store is away or refuses to serve.
         """
-        return self._runner.call(lambda: self._target.extend(ttl))
+        return drive(self._target.extend(ttl))
 
     def locked(self) -> bool:
         """Return whether anybody holds the lock."""
-        return self._runner.call(self._target.locked)
+        return drive(self._target.locked())
 
     def __enter__(self) -> Self:
         """Wait for the lock and take it."""
-        self._enter()
+        drive(self._target.__aenter__())
         return self
 
     def __exit__(
@@ -535,4 +526,4 @@ class SyncLock(Face[Lock]):
         Raises:
             LockLostError: It expired within the block, which raised nothing itself.
         """
-        return self._leave(exc_type, exc, traceback)
+        return drive(self._target.__aexit__(exc_type, exc, traceback))

@@ -37,8 +37,6 @@ class Face:
             face is built from the constructor of the class, in which a parameter is a ``Backend``.
         plain: The file and the name of a subclass whose verbs do nothing but call a plain function, if there is one.
         plain_head: The class statement of the face that calls these, and the attribute that holds the backend.
-        runner: What prepares ``target`` for the calling thread, and returns the runner, given ``face``, the face of the
-            backend. Without it, ``target`` waits in the calling thread if that is where it is driven.
     """
 
     room: str
@@ -46,64 +44,10 @@ class Face:
     head: str | None = None
     plain: tuple[str, str] | None = None
     plain_head: tuple[str, str] | None = None
-    runner: str | None = None
 
-
-SYNC_BACKEND: Final = '''\
-class SyncBackend(Face[Backend]):
-    """The blocking face of a backend: the same store for code that does not await.
-
-    It has every verb of ``Backend`` under the same name; ``aclose`` is ``close`` here, ``async with`` is ``with``, and
-    an asynchronous iterator is a plain one. Use it from any number of threads. It works inside a running event loop,
-    too, which it blocks as any blocking call does.
-
-    Over ``MemoryBackend``, over ``RedisBackend``, over their namespaces and over classes that say ``never_suspends``,
-    verbs run in the calling thread. Over any other backend they run in an event loop in a worker thread, which all
-    faces share and which starts when it is first needed. There, Ctrl-C cancels the running call and waits for its end.
-
-    Every verb may raise, and its documentation does not repeat:
-
-    * ``TypeError``, ``ValueError``: a key, ttl, count or type is not what it must be. Nothing was changed.
-    * ``BackendClosedError``: the backend was closed, before or during the call.
-    * ``BackendConnectionError`` (``AuthenticationError``, ``BackendTimeoutError``): the store could not be reached;
-      nothing was changed. Never on memory.
-    * ``OutcomeUnknownError``: a write may have been sent and no reply came. Never on memory.
-    * ``ResponseError``: the server refused the command. Never on memory.
-    * ``RuntimeError``: a class that says ``never_suspends`` does suspend, or a face was used in its own worker thread.
-
-    Args:
-        backend: What it is the face of. Closing the face closes it.
-        runtime: The event loop of the worker thread, if one is needed: ``"asyncio"`` or ``"trio"``.
-
-    Raises:
-        TypeError: ``backend`` is not a ``Backend``, or is a ``SyncBackend`` already.
-        ValueError: There is no such runtime.
-        ImportError: The runtime is not installed.
-    """
-
-    __slots__ = ("_backend", "_memory")
-
-    def __init__(self, backend: Backend, *, runtime: Runtime = "asyncio") -> None:
-        super().__init__(*choose(backend, runtime))
-        self._backend = backend
-        if type(self) in {SyncBackend, _SyncMemory}:
-            chosen: Any = SyncBackend
-            if type(backend) is MemoryBackend:
-                self._memory: MemoryBackend = backend
-                chosen = _SyncMemory
-            self.__class__ = chosen
-
-    def __repr__(self) -> str:
-        return f"<SyncBackend over {self._backend!r}>"
-
-    @property
-    def backend(self) -> Backend:
-        """The backend behind this face."""
-        return self._backend
-'''
 
 SYNC_MEMORY: Final = '''\
-class _SyncMemory(SyncBackend):
+class _SyncMemory(SyncBackend, over=MemoryBackend):
     """The face of a ``MemoryBackend``: it calls the plain functions. Driving a coroutine costs three times as much.
 
     A ``SyncBackend`` becomes one of these; a subclass of ``SyncBackend`` drives.
@@ -112,13 +56,21 @@ class _SyncMemory(SyncBackend):
     __slots__ = ()
 '''
 
+BACKEND_FACE: Final = "_blocking/_face.py"
+
 FACES: Final = (
-    Face("_backend.py", "Backend", SYNC_BACKEND, ("_memory/_backend.py", "MemoryBackend"), (SYNC_MEMORY, "_memory")),
+    Face(
+        "_backend/_backend.py",
+        "Backend",
+        BACKEND_FACE,
+        ("_memory/_backend.py", "MemoryBackend"),
+        (SYNC_MEMORY, "_memory"),
+    ),
 )
 COMPONENTS: Final = (
     Face("_throttle/_throttle.py", "Throttle"),
-    Face("_cache/_cache.py", "Cache", runner="target._block(face)"),
-    Face("_session/_store.py", "SessionStore", runner="face._runner"),
+    Face("_cache/_cache.py", "Cache"),
+    Face("_session/_store.py", "SessionStore"),
     Face("_lock.py", "Lock"),
 )
 
@@ -137,7 +89,7 @@ BLOCKING: Final = {
 }
 """Types that are others on a face, from the same modules."""
 
-RUNNERS: Final = {"AsyncIterator": "iterate", "AbstractAsyncContextManager": "hold"}
+RUNNERS: Final = {"AsyncIterator": "drive_each"}
 """What runs a method that is not ``async`` itself, by the type that it returns."""
 
 WHEN_GIVEN: Final = frozenset({"renew"})
@@ -147,13 +99,14 @@ SECRET: Final = frozenset({"id"})
 """Arguments that no frame may keep while a call runs: a traceback may show the variables of its frames."""
 
 PROVIDED: Final = {
-    "Driven": "._blocking._face",
+    "BackendFace": "._blocking._face",
     "Face": "._blocking._face",
-    "IN_THREAD": "._component",
+    "MemoryBackend": "._memory._backend",
+    "drive": "._blocking._face",
+    "drive_each": "._blocking._face",
     "SyncCachedDecorator": "._cache._cached",
     "SyncBackend": "._sync._backend",
     "cast": "typing",
-    "choose": "._blocking._face",
     "Runtime": "._blocking._portal",
 }
 """What the heads need and the source does not import."""
@@ -169,6 +122,7 @@ class Source:
     def __init__(self, directory: Path, room: str) -> None:
         parts = room.removesuffix(".py").split("/")
         self._package = parts[:-1]
+        self.directory = directory
         self.module = "." + ".".join(parts if parts[-1] != "__init__" else self._package)
         self._name = room
         self._bytes = (directory / room).read_bytes()
@@ -318,17 +272,17 @@ def statement(face: Face, method: Method) -> str:
     """Return the body of a method of a face."""
     name, arguments = method.name, method.arguments()
     if name == "__aenter__":
-        return "self._enter()\n        return self"
+        return "drive(self._target.__aenter__())\n        return self"
     if name == "__aexit__":
-        return f"return self._leave({arguments})"
+        return f"return drive(self._target.__aexit__({arguments}))"
     if "property" in method.decorators:
         return f"return self._target.{name}"
     if returned := method.faces.get(method.returns):
         if "staticmethod" in method.decorators:
             return f"return {returned}({method.returns}.{name}({arguments}))"
         if face.head:
-            return f"return {returned}(self._backend.{name}({arguments}), runtime=self._runner.runtime)"
-        return f"return {returned}._over({_run(method, arguments)}, self._runner)"
+            return f"return {returned}(self._backend.{name}({arguments}), runtime=self._runtime)"
+        raise GeneratorError(f"{face.name}.{name} returns another face")
     secret = [item.arg for item in method.node.args.args if item.arg in SECRET]
     if secret:
         hidden = ", ".join("hidden.pop()" if name in secret else name for name in arguments.split(", "))
@@ -345,12 +299,12 @@ def statement(face: Face, method: Method) -> str:
 
 def _run(method: Method, arguments: str) -> str:
     """Return the expression that calls a method of what is behind the face, through the runner where it takes one."""
-    runner = "call" if method.is_async else RUNNERS.get(method.returns)
+    runner = "drive" if method.is_async else RUNNERS.get(method.returns)
     call = f"self._target.{method.name}({arguments})"
     if runner is None:
         # What it returns was made for the calling thread, and the asynchronous source cannot say so.
         return f'cast("{BLOCKING[method.returns]}", {call})' if method.returns in BLOCKING else call
-    return f"self._runner.{runner}({f'lambda: {call}' if arguments else call.removesuffix('()')})"
+    return f"{runner}({call})"
 
 
 def constructor(face: Face, source: Source, node: ast.ClassDef) -> str:
@@ -368,23 +322,24 @@ def constructor(face: Face, source: Source, node: ast.ClassDef) -> str:
     documentation = ast.get_docstring(node, clean=False)
     doc = f"    {source.cut(*source.span(node.body[0]))}\n\n" if documentation else ""
     passed = method.arguments().replace(backend, "face._target", 1)
-    # What is driven in the calling thread waits there, too.
-    waiting = "        if isinstance(face._runner, Driven):\n            target._waiting = IN_THREAD\n"
     generic = next((ast.unparse(base) for base in node.bases if ast.unparse(base).startswith("Generic[")), "")
     target = face.name + generic.removeprefix("Generic")
     return (
         f"class Sync{face.name}(Face[{target}]{generic and f', {generic}'}):\n{doc}    __slots__ = ()\n\n"
         f"{method.signature()}\n{method.docstring()}"
         f"        face = {backend} if isinstance({backend}, SyncBackend) else SyncBackend({backend})\n"
-        f"        target = {face.name}({passed})\n"
-        f"{'' if face.runner else waiting}"
-        f"        super().__init__(target, {face.runner or 'face._runner'})\n"
+        f"        super().__init__({face.name}({passed}))\n"
     )
 
 
 def write_face(face: Face, source: Source, faces: dict[str, str]) -> str:
     node = source.find(face.name)
-    text = (face.head or constructor(face, source, node)) + "\n"
+    if face.head:
+        base = Source(source.directory, face.head)
+        doc = base.cut(*base.span(base.find("BackendFace").body[0]))
+        text = f"class SyncBackend(BackendFace, over=Backend):\n    {doc}\n\n    __slots__ = ()\n\n"
+    else:
+        text = constructor(face, source, node) + "\n"
     for method in public(source, node, faces):
         if method.is_stub:
             text += f"{method.signature()} ...\n"

@@ -1,4 +1,4 @@
-"""``Backend``: the contract as an abstract class, with its documentation, and ``Namespace``, a view of one.
+"""``Backend``: the contract as an abstract class, with its documentation.
 
 A subclass writes the six abstract verbs. ``get_many``, ``set_many``, ``delete_many`` and ``namespace`` are composed of
 them; ``ping``, ``aclose`` and ``async with`` do no harm; the other verbs raise ``UnsupportedOperationError`` until the
@@ -18,20 +18,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self, overload
 
 from typing_extensions import TypeVar
 
-from ._errors import BackendClosedError, UnsupportedOperationError
-from ._types import (
+from .._errors import UnsupportedOperationError
+from .._types import (
     MISSING,
     TTL,
     JSONValue,
     KeepTTL,
-    check_key,
     check_keys,
     check_mapping,
     check_name,
     check_new_ttl,
-    check_prefix,
 )
-from ._values._codec import encode
+from .._values._codec import encode
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -39,17 +37,17 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
     from typing_extensions import TypeForm
 
-    from ._atomic import Step
+    from .._atomic import Step
 
 T = TypeVar("T")
 D = TypeVar("D", default=None)
 V = TypeVar("V")
 
 _SCHEMES: Final = {
-    "memory": "._memory:MemoryBackend",
-    "redis": "._redis:RedisBackend",
-    "rediss": "._redis:RedisBackend",
-    "unix": "._redis:RedisBackend",
+    "memory": ".._memory:MemoryBackend",
+    "redis": ".._redis:RedisBackend",
+    "rediss": ".._redis:RedisBackend",
+    "unix": ".._redis:RedisBackend",
 }
 _CLEAR_BATCH: Final = 1000
 
@@ -80,7 +78,7 @@ class Backend(ABC):
     * ``OutcomeUnknownError``: a write may have been sent and no reply came. Never on memory.
     * ``ResponseError``: the server refused the command. Never on memory.
 
-    Whether a verb is a checkpoint depends on the backend: those of ``MemoryBackend`` never suspend.
+    Whether a verb is a checkpoint depends on the backend: the verbs of ``MemoryBackend`` never suspend.
     """
 
     never_suspends: ClassVar[bool] = False
@@ -114,8 +112,6 @@ class Backend(ABC):
     async def set(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> None:
         """Store ``value`` under ``key`` and replace both value and expiry. Atomic.
 
-        Not a checkpoint over memory, where it never suspends.
-
         Args:
             key: The key.
             value: Anything pydantic can turn into JSON, or ``bytes``, which are stored raw.
@@ -144,8 +140,6 @@ class Backend(ABC):
     async def get(self, key: str, type: Any = Any, *, default: Any = None, renew: TTL | None = None) -> Any:
         """Return the value of ``key``, validated as ``type``, or ``default`` if it is missing.
 
-        Not a checkpoint over memory, where it never suspends.
-
         Args:
             key: The key.
             type: Any type expression that pydantic can validate, or a ``TypeAdapter``. Reading is strict: a stored
@@ -162,18 +156,13 @@ class Backend(ABC):
     async def delete(self, key: str) -> bool:
         """Remove ``key``. Atomic.
 
-        Not a checkpoint over memory, where it never suspends.
-
         Returns:
             ``True`` if a live key was removed, ``False`` if it was missing.
         """
 
     @abstractmethod
     async def exists(self, key: str) -> bool:
-        """Return whether ``key`` is live.
-
-        Not a checkpoint over memory, where it never suspends.
-        """
+        """Return whether ``key`` is live."""
 
     @abstractmethod
     async def increment(self, key: str, ttl: TTL | None = None, *, by: int = 1) -> int:
@@ -181,8 +170,6 @@ class Backend(ABC):
 
         A missing key counts as 0. If the key has no expiry after the step and ``ttl`` is given, the expiry is set, in
         the same step; an expiry that is there is never moved (a fixed window).
-
-        Not a checkpoint over memory, where it never suspends.
 
         Args:
             key: The key.
@@ -199,14 +186,10 @@ class Backend(ABC):
 
         Keys that were there throughout are gone; keys written meanwhile may or may not be. Not atomic: a call that
         fails midway may have removed some.
-
-        Not a checkpoint over memory, where it never suspends.
         """
 
     async def add(self, key: str, value: Any, ttl: TTL | None = None) -> bool:
         """Store ``value`` only if ``key`` is missing. Atomic.
-
-        Not a checkpoint over memory, where it never suspends.
 
         Args:
             key: The key.
@@ -225,8 +208,6 @@ class Backend(ABC):
 
     async def replace(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> bool:
         """Store ``value`` only if ``key`` is live. Atomic.
-
-        Not a checkpoint over memory, where it never suspends.
 
         Args:
             key: The key.
@@ -260,8 +241,6 @@ class Backend(ABC):
     async def pop(self, key: str, type: Any = Any, *, default: Any = None) -> Any:
         """Return the value of ``key`` and remove it; no two callers get the same one.
 
-        Not a checkpoint over memory, where it never suspends.
-
         Args:
             key: The key.
             type: As for ``get``. With a type it takes two round trips on Redis: read and validate, then delete if
@@ -277,8 +256,6 @@ class Backend(ABC):
     async def ttl(self, key: str) -> float | None:
         """Return the seconds until ``key`` expires.
 
-        Not a checkpoint over memory, where it never suspends.
-
         Returns:
             ``math.inf`` if it has no expiry, ``None`` if it is missing.
 
@@ -289,8 +266,6 @@ class Backend(ABC):
 
     async def touch(self, key: str, ttl: TTL | None) -> bool:
         """Set the expiry of ``key`` anew. Atomic.
-
-        Not a checkpoint over memory, where it never suspends.
 
         Args:
             key: The key.
@@ -317,8 +292,6 @@ class Backend(ABC):
 
         On Redis, a key of a foreign type, such as a list, is passed over.
 
-        Not a checkpoint over memory, where it never suspends.
-
         Args:
             keys: An iterable of keys; one given twice counts once.
             type: As for ``get``.
@@ -335,8 +308,6 @@ class Backend(ABC):
 
     async def set_many(self, mapping: Mapping[str, Any], ttl: TTL | KeepTTL | None = None) -> None:
         """Store every pair of ``mapping`` as ``set`` would. Not atomic: a call that fails midway may be done in part.
-
-        Not a checkpoint over memory, where it never suspends.
 
         Args:
             mapping: Keys and values.
@@ -356,8 +327,6 @@ class Backend(ABC):
     async def delete_many(self, keys: Iterable[str]) -> int:
         """Remove every key of ``keys``. Not atomic: a call that fails midway may be done in part.
 
-        Not a checkpoint over memory, where it never suspends.
-
         Args:
             keys: An iterable of keys; one given twice counts once.
 
@@ -373,8 +342,6 @@ class Backend(ABC):
         """Store ``value`` only if the stored bytes are those that ``set(key, expected)`` would store. Atomic.
 
         The order of a dict or set counts, and so does foreign spacing; ``1``, ``1.0`` and ``True`` differ.
-
-        Not a checkpoint over memory, where it never suspends.
 
         Args:
             key: The key.
@@ -394,8 +361,6 @@ class Backend(ABC):
 
     async def compare_and_delete(self, key: str, expected: Any) -> bool:
         """Remove ``key`` only if the stored bytes are those that ``set(key, expected)`` would store. Atomic.
-
-        Not a checkpoint over memory, where it never suspends.
 
         Args:
             key: The key.
@@ -432,20 +397,17 @@ class Backend(ABC):
         Args:
             name: Any key that is not empty.
         """
+        from ._views import Namespace
+
         return Namespace(self, check_name(name) + ":")
 
     async def ping(self) -> None:
-        """Reach the store, or raise.
-
-        Not a checkpoint over memory, where it never suspends.
-        """
+        """Reach the store, or raise."""
 
     async def aclose(self) -> None:
         """Release what is held. Idempotent.
 
         Calls in flight end in ``BackendClosedError``, and so does every verb after it.
-
-        Not a checkpoint over memory, where it never suspends.
         """
 
     async def __aenter__(self) -> Self:
@@ -472,7 +434,7 @@ class Backend(ABC):
                     batch = []
             await self.delete_many(batch)
         finally:
-            await _close(keys)
+            await close_iterator(keys)
 
     def _may_evict(self) -> bool:
         """Whether the store may remove live keys to stay within a bound."""
@@ -495,135 +457,8 @@ class Backend(ABC):
         raise UnsupportedOperationError(f"{name} does not provide {what or verb}", verb=verb, class_name=name)
 
 
-class _View:
-    """Whether a namespace is closed, shared by its blocking twin."""
-
-    __slots__ = ("closed",)
-
-    def __init__(self) -> None:
-        self.closed = False
-
-
-class Namespace(Backend):
-    """A view of a backend whose keys all begin with one prefix. Made by ``Backend.namespace``."""
-
-    def __init__(self, parent: Backend, prefix: str, view: _View | None = None) -> None:
-        self._parent = parent
-        self._prefix = prefix
-        self._view = view or _View()
-
-    def __repr__(self) -> str:
-        return f"<namespace {self._prefix!r} of {self._parent!r}>"
-
-    def _full(self, key: str) -> str:
-        if self._view.closed:
-            raise BackendClosedError("this view of the backend is closed")
-        return self._prefix + check_key(key)
-
-    async def set(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> None:
-        await self._parent.set(self._full(key), value, ttl)
-
-    async def get(self, key: str, type: Any = Any, *, default: Any = None, renew: TTL | None = None) -> Any:
-        if renew is None:
-            return await self._parent.get(self._full(key), type, default=default)
-        return await self._parent.get(self._full(key), type, default=default, renew=renew)
-
-    async def delete(self, key: str) -> bool:
-        return await self._parent.delete(self._full(key))
-
-    async def exists(self, key: str) -> bool:
-        return await self._parent.exists(self._full(key))
-
-    async def increment(self, key: str, ttl: TTL | None = None, *, by: int = 1) -> int:
-        return await self._parent.increment(self._full(key), ttl, by=by)
-
-    async def clear(self) -> None:
-        await self._parent._clear_prefix(self._full(""))
-
-    async def add(self, key: str, value: Any, ttl: TTL | None = None) -> bool:
-        return await self._parent.add(self._full(key), value, ttl)
-
-    async def replace(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> bool:
-        return await self._parent.replace(self._full(key), value, ttl)
-
-    async def pop(self, key: str, type: Any = Any, *, default: Any = None) -> Any:
-        return await self._parent.pop(self._full(key), type, default=default)
-
-    async def ttl(self, key: str) -> float | None:
-        return await self._parent.ttl(self._full(key))
-
-    async def touch(self, key: str, ttl: TTL | None) -> bool:
-        return await self._parent.touch(self._full(key), ttl)
-
-    async def get_many(self, keys: Iterable[str], type: Any = Any) -> dict[str, Any]:
-        cut = len(self._full(""))
-        found = await self._parent.get_many([self._full(key) for key in check_keys(keys)], type)
-        return {key[cut:]: value for key, value in found.items()}
-
-    async def set_many(self, mapping: Mapping[str, Any], ttl: TTL | KeepTTL | None = None) -> None:
-        self._full("")
-        await self._parent.set_many({self._full(key): value for key, value in check_mapping(mapping)}, ttl)
-
-    async def delete_many(self, keys: Iterable[str]) -> int:
-        self._full("")
-        return await self._parent.delete_many([self._full(key) for key in check_keys(keys)])
-
-    async def compare_and_set(self, key: str, expected: Any, value: Any, ttl: TTL | KeepTTL | None = None) -> bool:
-        return await self._parent.compare_and_set(self._full(key), expected, value, ttl)
-
-    async def compare_and_delete(self, key: str, expected: Any) -> bool:
-        return await self._parent.compare_and_delete(self._full(key), expected)
-
-    def scan(self, prefix: str = "") -> AsyncIterator[str]:
-        return _Stripped(self._parent.scan(self._full(check_prefix(prefix))), self)
-
-    def namespace(self, name: str) -> Backend:
-        return Namespace(self._parent, self._full(check_name(name)) + ":")
-
-    async def ping(self) -> None:
-        self._full("")
-        await self._parent.ping()
-
-    async def aclose(self) -> None:
-        self._view.closed = True
-
-    async def _clear_prefix(self, prefix: str) -> None:
-        await self._parent._clear_prefix(self._full(prefix))
-
-    def _runs_steps(self) -> bool:
-        return self._parent._runs_steps()
-
-    async def _run_step(self, step: Step, keys: Sequence[str], args: Sequence[str | int | float | bytes]) -> Any:
-        return await self._parent._run_step(step, [self._full(key) for key in keys], args)
-
-    def _blocking_twin(self) -> Backend | None:
-        twin = self._parent._blocking_twin()
-        return None if twin is None else Namespace(twin, self._prefix, self._view)
-
-
-class _Stripped:
-    """The keys of a namespace's scan, without its prefix.
-
-    Not an async generator: one that is left before its end would make trio warn.
-    """
-
-    def __init__(self, keys: AsyncIterator[str], namespace: Namespace) -> None:
-        self._keys = keys
-        self._namespace = namespace
-
-    def __aiter__(self) -> AsyncIterator[str]:
-        return self
-
-    async def __anext__(self) -> str:
-        cut = len(self._namespace._full(""))
-        return (await anext(self._keys))[cut:]
-
-    async def aclose(self) -> None:
-        await _close(self._keys)
-
-
-async def _close(keys: AsyncIterator[str]) -> None:
+async def close_iterator(iterator: AsyncIterator[Any]) -> None:
     """Close an iterator that can be closed, as an async generator of a user's backend."""
-    close = getattr(keys, "aclose", None)
+    close = getattr(iterator, "aclose", None)
     if close is not None:
         await close()

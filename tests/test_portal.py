@@ -14,7 +14,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import AsyncIterator, Callable, Generator
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,14 +23,15 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from reinhardt_backends._blocking._face import Driven, Ported, drive
+from reinhardt_backends._blocking import drive, drive_each
 from reinhardt_backends._blocking._portal import Portal, portal
+from reinhardt_backends._blocking._portal_backend import PortalRunner
 
 PATIENCE = 30
 PREAMBLE = """
 import os, signal, sys, threading
 import anyio
-from reinhardt_backends._blocking._face import Ported
+from reinhardt_backends._blocking._portal_backend import PortalRunner
 
 def say(*words):
     print(*words, flush=True)
@@ -45,8 +46,8 @@ def runtime(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.fixture
-def ported(runtime: Any) -> Ported:
-    return Ported(runtime)
+def ported(runtime: Any) -> PortalRunner:
+    return PortalRunner(runtime)
 
 
 def start(script: str, *arguments: str, options: tuple[str, ...] = ("-X", "dev", "-W", "error")) -> Any:
@@ -149,10 +150,9 @@ def test_a_driven_iteration_is_closed_when_it_is_left() -> None:
         finally:
             closed.append(True)
 
-    runner = Driven("asyncio")
-    assert list(runner.iterate(numbers)) == [0, 1, 2, 3, 4]
+    assert list(drive_each(numbers())) == [0, 1, 2, 3, 4]
     assert closed == [True]
-    for number in runner.iterate(numbers):
+    for number in drive_each(numbers()):
         if number == 2:
             break
     gc.collect()
@@ -168,27 +168,13 @@ def test_a_driven_iteration_that_suspends_says_so() -> None:
             return await asyncio.sleep(0, 1)
 
     with pytest.raises(RuntimeError, match="__anext__ suspended"):
-        next(Driven("asyncio").iterate(Lazy))
-
-
-def test_a_driven_context_manager_sees_and_may_suppress_the_exception() -> None:
-    @asynccontextmanager
-    async def quiet() -> AsyncIterator[str]:
-        with suppress(KeyError):
-            yield "value"
-
-    runner = Driven("asyncio")
-    with runner.hold(quiet) as value:
-        assert value == "value"
-        raise KeyError
-    with pytest.raises(ValueError, match="loud"), runner.hold(quiet):
-        raise ValueError("loud")
+        next(drive_each(Lazy()))
 
 
 # Calls
 
 
-def test_a_call_runs_in_the_portal_and_returns_its_result(ported: Ported) -> None:
+def test_a_call_runs_in_the_portal_and_returns_its_result(ported: PortalRunner) -> None:
     async def where() -> int:
         await waits()
         return threading.get_ident()
@@ -199,7 +185,7 @@ def test_a_call_runs_in_the_portal_and_returns_its_result(ported: Ported) -> Non
     assert len([t for t in threading.enumerate() if t.name == f"reinhardt_backends {ported.runtime} portal"]) == 1
 
 
-def test_what_makes_the_coroutine_is_called_in_the_portal(ported: Ported) -> None:
+def test_what_makes_the_coroutine_is_called_in_the_portal(ported: PortalRunner) -> None:
     def make() -> Any:
         idents.append(threading.get_ident())
         return waits()
@@ -209,7 +195,7 @@ def test_what_makes_the_coroutine_is_called_in_the_portal(ported: Ported) -> Non
     assert idents != [threading.get_ident()]
 
 
-def test_exceptions_keep_their_type_and_traceback(ported: Ported) -> None:
+def test_exceptions_keep_their_type_and_traceback(ported: PortalRunner) -> None:
     error = KeyError("k")
 
     async def fail() -> None:
@@ -222,7 +208,7 @@ def test_exceptions_keep_their_type_and_traceback(ported: Ported) -> None:
     assert [entry.name for entry in traceback.extract_tb(error.__traceback__)][-1] == "fail"
 
 
-def test_an_error_of_a_call_is_not_kept_alive(ported: Ported) -> None:
+def test_an_error_of_a_call_is_not_kept_alive(ported: PortalRunner) -> None:
     class Witness(Exception):
         def __del__(self) -> None:
             gone.set()
@@ -243,7 +229,7 @@ def test_an_error_of_a_call_is_not_kept_alive(ported: Ported) -> None:
 
 
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit, Nobody])
-def test_no_exception_of_one_call_ends_the_portal(ported: Ported, kind: Any) -> None:
+def test_no_exception_of_one_call_ends_the_portal(ported: PortalRunner, kind: Any) -> None:
     error = kind("k")
 
     async def fail() -> None:
@@ -260,7 +246,7 @@ async def current_ident() -> int:
     return threading.get_ident()
 
 
-def test_a_call_sees_the_context_variables_of_its_caller(ported: Ported) -> None:
+def test_a_call_sees_the_context_variables_of_its_caller(ported: PortalRunner) -> None:
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
     variable.set("the caller's")
 
@@ -274,7 +260,7 @@ def test_a_call_sees_the_context_variables_of_its_caller(ported: Ported) -> None
     assert variable.get() == "the caller's"
 
 
-def test_fifty_threads_call_at_once(ported: Ported) -> None:
+def test_fifty_threads_call_at_once(ported: PortalRunner) -> None:
     here = 0
     all_here = portal_event(ported)
     results: list[int] = []
@@ -296,7 +282,7 @@ def test_fifty_threads_call_at_once(ported: Ported) -> None:
     assert results == [50] * 50
 
 
-def portal_event(ported: Ported) -> Any:
+def portal_event(ported: PortalRunner) -> Any:
     async def make() -> anyio.Event:
         return anyio.Event()
 
@@ -304,7 +290,7 @@ def portal_event(ported: Ported) -> Any:
 
 
 @pytest.mark.anyio
-async def test_it_works_inside_a_running_loop(ported: Ported) -> None:
+async def test_it_works_inside_a_running_loop(ported: PortalRunner) -> None:
     async def sleep() -> int:
         # Asks for the running library, which is not always that of the caller.
         await anyio.sleep(0.001)
@@ -338,7 +324,7 @@ async def grouped() -> AsyncIterator[str]:
         group.cancel_scope.cancel()
 
 
-def test_a_call_from_the_portal_to_itself_is_an_error_and_not_a_deadlock(ported: Ported) -> None:
+def test_a_call_from_the_portal_to_itself_is_an_error_and_not_a_deadlock(ported: PortalRunner) -> None:
     async def nested() -> Any:
         return ported.call(waits)
 
@@ -347,7 +333,7 @@ def test_a_call_from_the_portal_to_itself_is_an_error_and_not_a_deadlock(ported:
     assert not portal(ported.runtime).strands
 
 
-def test_a_thread_that_the_portal_waits_for_may_call_it(ported: Ported) -> None:
+def test_a_thread_that_the_portal_waits_for_may_call_it(ported: PortalRunner) -> None:
     async def threaded() -> int:
         return await anyio.to_thread.run_sync(lambda: ported.call(waits))
 
@@ -358,13 +344,13 @@ def test_one_portal_may_call_the_other() -> None:
     pytest.importorskip("trio")
 
     async def nested() -> int:
-        return Ported("trio").call(waits)
+        return PortalRunner("trio").call(waits)
 
-    assert Ported("asyncio").call(nested) == 5
+    assert PortalRunner("asyncio").call(nested) == 5
 
 
 def test_a_loop_that_is_stopped_leaves_nobody_waiting_and_is_started_anew() -> None:
-    ported = Ported("asyncio")
+    ported = PortalRunner("asyncio")
     waiting = threading.Event()
     ended: list[BaseException] = []
 
@@ -389,7 +375,7 @@ def test_a_loop_that_is_stopped_leaves_nobody_waiting_and_is_started_anew() -> N
 
 
 def test_an_iteration_in_a_loop_that_was_stopped_says_so() -> None:
-    ported = Ported("asyncio")
+    ported = PortalRunner("asyncio")
     numbers, left = ported.iterate(count_to(3)), ported.iterate(count_to(3))
     assert next(numbers) == next(left) == 0
     stop_portal(ported)
@@ -398,7 +384,7 @@ def test_an_iteration_in_a_loop_that_was_stopped_says_so() -> None:
         next(numbers)
 
 
-def stop_portal(ported: Ported) -> Portal:
+def stop_portal(ported: PortalRunner) -> Portal:
     async def stop() -> None:
         asyncio.get_running_loop().stop()
 
@@ -413,7 +399,7 @@ def stop_portal(ported: Ported) -> Portal:
 def test_without_trio_its_portal_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "trio", None)
     with pytest.raises(ImportError, match=r"pip install 'reinhardt-backends\[trio\]'"):
-        Ported("trio")
+        PortalRunner("trio")
 
 
 # Iterations
@@ -444,7 +430,7 @@ class Diary:
         self.tasks.add(anyio.get_current_task().id)
 
 
-def test_an_iteration_runs_in_one_task_up_to_its_end(ported: Ported) -> None:
+def test_an_iteration_runs_in_one_task_up_to_its_end(ported: PortalRunner) -> None:
     diary = Diary()
     numbers = ported.iterate(diary)
     assert list(numbers) == [0, 1, 2, 3, 4]
@@ -453,7 +439,7 @@ def test_an_iteration_runs_in_one_task_up_to_its_end(ported: Ported) -> None:
     assert diary.closed.is_set()
 
 
-def test_an_iteration_does_not_read_ahead(ported: Ported) -> None:
+def test_an_iteration_does_not_read_ahead(ported: PortalRunner) -> None:
     diary = Diary()
     numbers = ported.iterate(diary)
     assert diary.made == 0
@@ -463,7 +449,7 @@ def test_an_iteration_does_not_read_ahead(ported: Ported) -> None:
     numbers.close()  # type: ignore[attr-defined]
 
 
-def test_closing_an_iteration_closes_it_in_its_task_before_it_returns(ported: Ported) -> None:
+def test_closing_an_iteration_closes_it_in_its_task_before_it_returns(ported: PortalRunner) -> None:
     diary = Diary()
     with closing(ported.iterate(diary)) as numbers:  # type: ignore[type-var]
         assert next(numbers) == 0
@@ -474,7 +460,7 @@ def test_closing_an_iteration_closes_it_in_its_task_before_it_returns(ported: Po
     numbers.close()  # type: ignore[attr-defined]
 
 
-def test_an_iteration_that_is_left_is_closed_in_its_task(ported: Ported) -> None:
+def test_an_iteration_that_is_left_is_closed_in_its_task(ported: PortalRunner) -> None:
     diary = Diary()
     for number in ported.iterate(diary):
         if number == 1:
@@ -483,7 +469,7 @@ def test_an_iteration_that_is_left_is_closed_in_its_task(ported: Ported) -> None
     assert (len(diary.tasks), diary.made) == (1, 2)
 
 
-def test_an_iteration_that_is_never_begun_is_closed_when_it_is_collected(ported: Ported) -> None:
+def test_an_iteration_that_is_never_begun_is_closed_when_it_is_collected(ported: PortalRunner) -> None:
     closed = threading.Event()
 
     class Numbers:
@@ -500,7 +486,7 @@ def test_an_iteration_that_is_never_begun_is_closed_when_it_is_collected(ported:
     assert closed.wait(PATIENCE)
 
 
-def test_an_iteration_may_be_collected_in_the_portals_own_thread(ported: Ported) -> None:
+def test_an_iteration_may_be_collected_in_the_portals_own_thread(ported: PortalRunner) -> None:
     diary = Diary()
     numbers = [ported.iterate(diary)]
     next(numbers[0])
@@ -512,7 +498,7 @@ def test_an_iteration_may_be_collected_in_the_portals_own_thread(ported: Ported)
     assert diary.closed.wait(PATIENCE)
 
 
-def test_a_task_group_may_be_held_from_step_to_step(ported: Ported) -> None:
+def test_a_task_group_may_be_held_from_step_to_step(ported: PortalRunner) -> None:
     class Fed:
         """Numbers from a task that lives as long as the iteration."""
 
@@ -547,7 +533,7 @@ def test_a_task_group_may_be_held_from_step_to_step(ported: Ported) -> None:
     assert closed.wait(PATIENCE)
 
 
-def test_errors_of_an_iteration_come_where_they_belong(ported: Ported) -> None:
+def test_errors_of_an_iteration_come_where_they_belong(ported: PortalRunner) -> None:
     def not_to_be() -> Any:
         raise KeyError("when it is made")
 
@@ -578,7 +564,7 @@ def test_errors_of_an_iteration_come_where_they_belong(ported: Ported) -> None:
     numbers.close()  # type: ignore[attr-defined]
 
 
-def test_two_threads_cannot_step_at_once(ported: Ported) -> None:
+def test_two_threads_cannot_step_at_once(ported: PortalRunner) -> None:
     async def slow() -> AsyncIterator[int]:
         stepping.set()
         await may_go_on.wait()
@@ -632,7 +618,7 @@ class Room:
         return bool(await self._group.__aexit__(exc_type, exc, tb))
 
 
-def test_a_context_manager_is_entered_and_left_in_one_task(ported: Ported) -> None:
+def test_a_context_manager_is_entered_and_left_in_one_task(ported: PortalRunner) -> None:
     room = Room()
     with ported.hold(lambda: room) as value:
         assert value is room
@@ -644,7 +630,7 @@ def test_a_context_manager_is_entered_and_left_in_one_task(ported: Ported) -> No
 
 
 @pytest.mark.parametrize("kind", [KeyError, StopIteration, KeyboardInterrupt, asyncio.CancelledError])
-def test_it_sees_the_exception_of_the_block_which_comes_out_as_it_was(ported: Ported, kind: Any) -> None:
+def test_it_sees_the_exception_of_the_block_which_comes_out_as_it_was(ported: PortalRunner, kind: Any) -> None:
     error: BaseException = kind("k")
     room = Room()
     with pytest.raises(kind) as caught, ported.hold(lambda: room):
@@ -656,14 +642,14 @@ def test_it_sees_the_exception_of_the_block_which_comes_out_as_it_was(ported: Po
     ]
 
 
-def test_it_may_suppress_the_exception(ported: Ported) -> None:
+def test_it_may_suppress_the_exception(ported: PortalRunner) -> None:
     room = Room(suppress=True)
     with ported.hold(lambda: room):
         raise KeyError
     assert isinstance(room.seen, KeyError)
 
 
-def test_its_own_errors_come_out(ported: Ported) -> None:
+def test_its_own_errors_come_out(ported: PortalRunner) -> None:
     class Ill(Room):
         def __init__(self, *, entering: bool) -> None:
             super().__init__()
@@ -684,7 +670,7 @@ def test_its_own_errors_come_out(ported: Ported) -> None:
     assert isinstance(caught.value.__context__, KeyError)
 
 
-def test_a_child_task_that_fails_meanwhile_is_heard_of_when_the_block_ends(ported: Ported) -> None:
+def test_a_child_task_that_fails_meanwhile_is_heard_of_when_the_block_ends(ported: PortalRunner) -> None:
     async def fail() -> None:
         failed.set()
         raise KeyError("child")
@@ -697,7 +683,7 @@ def test_a_child_task_that_fails_meanwhile_is_heard_of_when_the_block_ends(porte
     assert caught.group_contains(KeyError, match="child")
 
 
-def test_a_block_may_be_left_by_another_thread(ported: Ported) -> None:
+def test_a_block_may_be_left_by_another_thread(ported: PortalRunner) -> None:
     room = Room()
     held = ported.hold(lambda: room)
     held.__enter__()
@@ -711,7 +697,7 @@ def test_a_block_may_be_left_by_another_thread(ported: Ported) -> None:
 # Interrupts
 
 INTERRUPTED = """
-ported = Ported(sys.argv[1])
+ported = PortalRunner(sys.argv[1])
 
 async def call():
     try:
@@ -787,7 +773,7 @@ def test_a_second_ctrl_c_does_not_wait_for_a_call_that_does_not_end(runtime: str
                     await anyio.sleep_forever()
 
         try:
-            Ported(sys.argv[1]).call(deaf)
+            PortalRunner(sys.argv[1]).call(deaf)
         except KeyboardInterrupt:
             say("interrupted")
         """,
@@ -823,7 +809,7 @@ def test_interrupts_at_any_moment_leave_no_call_running_and_no_caller_waiting(ru
 
         signal.signal(signal.SIGALRM, interrupt)
         random.seed(1)
-        ported = Ported(sys.argv[1])
+        ported = PortalRunner(sys.argv[1])
         ported.call(call)
         for _ in range(600):
             try:
@@ -850,7 +836,7 @@ def test_interrupts_at_any_moment_leave_no_call_running_and_no_caller_waiting(ru
 def test_a_child_process_gets_a_portal_of_its_own(runtime: str) -> None:
     process = start(
         """
-        ported = Ported(sys.argv[1])
+        ported = PortalRunner(sys.argv[1])
 
         async def where():
             await anyio.sleep(0)
@@ -915,7 +901,7 @@ def test_a_child_process_is_not_hurt_by_a_lock_that_was_held() -> None:
         _portal._lock.acquire()
         child = os.fork()
         if child == 0:
-            os._exit(Ported("asyncio").call(call))
+            os._exit(PortalRunner("asyncio").call(call))
         _, status = os.waitpid(child, 0)
         say(os.waitstatus_to_exitcode(status))
         """
@@ -927,7 +913,7 @@ def test_the_interpreter_ends_silently_whatever_is_open(runtime: str) -> None:
     process = start(
         """
         import atexit
-        ported = Ported(sys.argv[1])
+        ported = PortalRunner(sys.argv[1])
 
         async def each():
             with anyio.CancelScope():
@@ -961,7 +947,7 @@ def test_the_interpreter_ends_silently_whatever_is_open(runtime: str) -> None:
     assert output_of(process) == ["still served"]
 
 
-def test_a_call_leaves_no_warning_of_something_unclosed(ported: Ported) -> None:
+def test_a_call_leaves_no_warning_of_something_unclosed(ported: PortalRunner) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         ported.call(waits)

@@ -1,0 +1,8 @@
+"""The contract as an abstract class, and views of a backend."""
+
+from __future__ import annotations
+
+from ._backend import Backend, D, T, close_iterator, typed_as
+from ._views import Namespace, View
+
+__all__ = ["Backend", "D", "Namespace", "T", "View", "close_iterator", "typed_as"]
