@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Awaitable, Callable
-from typing import Final, Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, Protocol, TypeVar, cast
 
 from ._backend import Backend, View
 from ._errors import UnsupportedOperationError
@@ -81,6 +81,38 @@ def _root(backend: Backend) -> Backend:
     while isinstance(backend, View):
         backend = backend._parent
     return backend
+
+
+def drive(coroutine: Coroutine[Any, Any, T] | Awaitable[T]) -> T:
+    """Run a coroutine that never suspends to its end, and return its result.
+
+    Raises:
+        RuntimeError: It suspended. It was closed, so what it held is released.
+    """
+    running = cast("Coroutine[Any, Any, T]", coroutine)
+    try:
+        running.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    error = RuntimeError(
+        f"{getattr(running, '__qualname__', running)} suspended where no event loop runs it; "
+        "a backend that says never_suspends must await nothing that waits"
+    )
+    try:
+        running.close()
+    except Exception as cause:
+        raise error from cause
+    raise error
+
+
+def blocking_verb(backend: Backend, name: str) -> Callable[..., Any]:
+    """Return a verb of a blocking backend as a plain function, the fastest there is."""
+    plain = backend._plain_verb(name)
+    if plain is not None:
+        return plain
+    verb = getattr(backend, name)
+    return lambda *args, **kwargs: drive(verb(*args, **kwargs))
 
 
 class Signal:

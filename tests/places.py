@@ -23,7 +23,7 @@ import pytest
 
 import reinhardt_backends._sync._components as faces
 from reinhardt_backends import Backend, MemoryBackend, RedisBackend
-from reinhardt_backends._blocking._face import drive
+from reinhardt_backends._blocking import drive
 from reinhardt_backends.testing import FakeClock
 from reinhardt_backends.testing._runner import AsyncClothes
 

@@ -26,7 +26,7 @@ from reinhardt_backends import (
     decode,
     encode,
 )
-from reinhardt_backends._blocking._face import drive
+from reinhardt_backends._blocking import drive
 
 SIX = {"set", "get", "delete", "exists", "increment", "clear"}
 

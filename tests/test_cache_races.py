@@ -695,7 +695,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def drive_to_end(coroutine: Any) -> None:
-    from reinhardt_backends._blocking._face import drive
+    from reinhardt_backends._blocking import drive
 
     drive(coroutine)
 

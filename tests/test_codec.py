@@ -33,7 +33,7 @@ from pydantic import (
 from pydantic_core import to_json
 
 from reinhardt_backends import DeserializationError, MemoryBackend, SerializationError, decode, encode
-from reinhardt_backends._blocking._face import drive
+from reinhardt_backends._blocking import drive
 from reinhardt_backends._values._codec import pack, packed_size, same_packed, unpack
 from reinhardt_backends._values._readers import CACHED_TYPES, _cached_reader
 

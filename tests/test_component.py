@@ -10,7 +10,7 @@ import anyio.lowlevel
 import pytest
 
 from reinhardt_backends import Backend, MemoryBackend, SyncBackend, UnsupportedOperationError
-from reinhardt_backends._blocking._face import drive
+from reinhardt_backends._blocking import drive
 from reinhardt_backends._component import (
     IN_LOOP,
     IN_THREAD,

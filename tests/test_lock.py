@@ -21,7 +21,7 @@ from reinhardt_backends import (
     SyncLock,
     UnsupportedOperationError,
 )
-from reinhardt_backends._blocking._face import drive
+from reinhardt_backends._blocking import drive
 from reinhardt_backends._component import IN_THREAD
 from reinhardt_backends._lock import Lock, LockLostError, _Turn
 from reinhardt_backends.testing import FakeClock

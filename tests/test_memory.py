@@ -29,7 +29,7 @@ from reinhardt_backends import (
     DeserializationError,
     MemoryBackend,
 )
-from reinhardt_backends._blocking._face import drive
+from reinhardt_backends._blocking import drive
 from reinhardt_backends.testing import FakeClock
 
 SWEEP_AT_MOST = 256
@@ -513,7 +513,7 @@ def test_validation_runs_without_the_lock() -> None:
         import threading
         from pydantic import BaseModel
         from reinhardt_backends import MemoryBackend
-        from reinhardt_backends._blocking._face import drive
+        from reinhardt_backends._blocking import drive
 
         backend = MemoryBackend()
 
@@ -539,7 +539,7 @@ def test_validation_runs_without_the_lock() -> None:
 INTERRUPTED = """
     import gc, signal, sys, time
     from reinhardt_backends import MemoryBackend
-    from reinhardt_backends._blocking._face import drive
+    from reinhardt_backends._blocking import drive
 
     backend = MemoryBackend({options})
     handled = 0
@@ -620,7 +620,7 @@ def test_a_fork_while_another_thread_writes(options: str) -> None:
     assert run_alone(f"""
         import os, signal, threading
         from reinhardt_backends import MemoryBackend
-        from reinhardt_backends._blocking._face import drive
+        from reinhardt_backends._blocking import drive
 
         class Slow:
             def __init__(self):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from reinhardt_backends import KEEP_TTL, Backend, CounterError, DeserializationError, MemoryBackend, encode
-from reinhardt_backends._blocking._face import drive
+from reinhardt_backends._blocking import drive
 from reinhardt_backends.testing import FakeClock
 
 # Where a call goes: through which names, what these put before its key. Few keys, so that calls meet.

@@ -30,7 +30,7 @@ from reinhardt_backends import (
     ThrottleResult,
     UnsupportedOperationError,
 )
-from reinhardt_backends._blocking._face import drive
+from reinhardt_backends._blocking import drive
 from reinhardt_backends.testing import FakeClock
 
 from .places import Comparing, Place, SixVerbs, everywhere

@@ -452,6 +452,10 @@ class Backend(ABC):
         """Return a backend over the same store whose coroutines never suspend, or ``None`` if there is none."""
         return self if type(self).__dict__.get("never_suspends") is True else None
 
+    def _plain_verb(self, name: str) -> Callable[..., Any] | None:
+        """Return the plain function under a verb that never suspends, if there is one. It takes the same arguments."""
+        return None
+
     def _unsupported(self, verb: str, what: str | None = None) -> NoReturn:
         name = type(self).__qualname__
         raise UnsupportedOperationError(f"{name} does not provide {what or verb}", verb=verb, class_name=name)

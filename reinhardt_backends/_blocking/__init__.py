@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ._face import BackendFace, Face, blocking_backend, blocking_verb, drive, drive_each
+from .._component import drive
+from ._face import BackendFace, Face, blocking_backend, drive_each
 from ._portal import Runtime
 
-__all__ = ["BackendFace", "Face", "Runtime", "blocking_backend", "blocking_verb", "drive", "drive_each"]
+__all__ = ["BackendFace", "Face", "Runtime", "blocking_backend", "drive", "drive_each"]

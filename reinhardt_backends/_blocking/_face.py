@@ -11,39 +11,16 @@ them. A component on such a backend is driven as well; it waits in the calling t
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, ClassVar, Generic, TypeVar, cast, get_args
 
 from .._backend import Backend, close_iterator
-from .._component import IN_THREAD
+from .._component import IN_THREAD, drive
 from .._memory import MemoryBackend
 from ._portal import Runtime
 from ._portal_backend import PortalBackend, PortalKeys
 
 T = TypeVar("T")
-
-
-def drive(coroutine: Coroutine[Any, Any, T] | Awaitable[T]) -> T:
-    """Run a coroutine that never suspends to its end, and return its result.
-
-    Raises:
-        RuntimeError: It suspended. It was closed, so what it held is released.
-    """
-    running = cast("Coroutine[Any, Any, T]", coroutine)
-    try:
-        running.send(None)
-    except StopIteration as end:
-        result: T = end.value
-        return result
-    error = RuntimeError(
-        f"{getattr(running, '__qualname__', running)} suspended where no event loop runs it; "
-        "a backend that says never_suspends must await nothing that waits"
-    )
-    try:
-        running.close()
-    except Exception as cause:
-        raise error from cause
-    raise error
 
 
 def drive_each(iterator: AsyncIterator[T]) -> Iterator[T]:
@@ -82,14 +59,6 @@ def blocking_backend(backend: Backend, runtime: Runtime = "asyncio") -> Backend:
     if runtime not in get_args(Runtime):
         raise ValueError(f"runtime must be 'asyncio' or 'trio', not {runtime!r}")
     return backend._blocking_twin() or PortalBackend(backend, runtime)
-
-
-def blocking_verb(backend: Backend, name: str) -> Callable[..., Any]:
-    """Return a verb of a blocking backend as a plain function, the fastest there is."""
-    if type(backend) is MemoryBackend:
-        return cast("Callable[..., Any]", getattr(backend, f"_{name}"))
-    verb = getattr(backend, name)
-    return lambda *args, **kwargs: drive(verb(*args, **kwargs))
 
 
 class Face(Generic[T]):

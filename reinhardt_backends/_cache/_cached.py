@@ -13,8 +13,7 @@ import typing
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, overload
 
-from .._blocking import blocking_verb, drive
-from .._component import IN_THREAD
+from .._component import IN_THREAD, blocking_verb, drive
 from .._errors import DeserializationError, ResponseError
 from .._types import MISSING
 from ._engine import Engine

@@ -185,6 +185,9 @@ class MemoryBackend(Entries, Backend):
     async def _clear_prefix(self, prefix: str) -> None:
         return self._remove_prefix(prefix)
 
+    def _plain_verb(self, name: str) -> Callable[..., Any] | None:
+        return getattr(self, f"_{name}") if type(self) is MemoryBackend else None
+
     # The kinds of ttl are told apart right here, since a call for each would cost as much as the rest.
     def _set(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> None:  # noqa: C901
         if value.__class__ is not str or not value.isascii():

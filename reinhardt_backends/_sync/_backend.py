@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self, overload
 
 from .._backend._backend import Backend, D, T
-from .._blocking._face import BackendFace, drive, drive_each
+from .._blocking._face import BackendFace, drive_each
+from .._component import drive
 from .._memory._backend import MemoryBackend
 from .._types import TTL, JSONValue, KeepTTL
 

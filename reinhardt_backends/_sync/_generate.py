@@ -102,7 +102,7 @@ PROVIDED: Final = {
     "BackendFace": "._blocking._face",
     "Face": "._blocking._face",
     "MemoryBackend": "._memory._backend",
-    "drive": "._blocking._face",
+    "drive": "._component",
     "drive_each": "._blocking._face",
     "SyncCachedDecorator": "._cache._cached",
     "SyncBackend": "._sync._backend",

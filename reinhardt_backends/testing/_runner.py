@@ -18,7 +18,7 @@ import anyio
 import pytest
 
 from .._backend import Backend
-from .._blocking._face import drive
+from .._blocking import drive
 from .._sync._backend import SyncBackend
 
 T = TypeVar("T")

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from reinhardt_backends import Backend, MemoryBackend, RedisBackend, SerializationError, SessionStore
-from reinhardt_backends._blocking._face import drive
+from reinhardt_backends._blocking import drive
 from reinhardt_backends.asgi import SessionMiddleware, WebSession
 from reinhardt_backends.testing import FakeClock
 
