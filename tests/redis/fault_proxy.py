@@ -23,13 +23,17 @@ import socket
 import struct
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
+from math import inf
 
 #: How long ``Fault.SLOW`` delays what the server says, and between two resets of ``Fault.RESET``.
 DELAY = 0.1
 RESET_EVERY = 0.08
+#: How many bytes a second ``Fault.THIN_UPLINK`` takes.
+THIN = 8_000_000
 
 _FIRST_LINE = re.compile(rb"[^\r\n]*\r\n")
 
@@ -55,6 +59,9 @@ class Fault(Enum):
     RESET = "reset"
     """Every connection is reset, again and again."""
 
+    THIN_UPLINK = "thin uplink"
+    """What clients send is taken at 8 MB a second."""
+
     SLOW = "slow"
     """What the server says arrives late, in pieces."""
 
@@ -69,8 +76,8 @@ class _Pair:
     corrupted: bool = False
     client_gone: bool = False
     held: bytearray = field(default_factory=bytearray)
-    #: When the last delayed piece arrives: later ones must not overtake it.
-    busy_until: float = 0.0
+    #: What the server said, in pieces, and when each is due.
+    delayed: deque[tuple[float, bytes]] = field(default_factory=deque)
 
 
 class FaultProxy:
@@ -92,6 +99,13 @@ class FaultProxy:
         #: When each connection was accepted, and what each sent and when: (time, number of the connection, bytes).
         self.accepted: list[float] = []
         self.requests: list[tuple[float, int, bytes]] = []
+        #: How clients ended their connections: "reset" or "closed".
+        self.endings: list[str] = []
+
+    @property
+    def sent(self) -> bytes:
+        """Everything that clients have sent."""
+        return self.requests_since(0.0)
 
     @property
     def url(self) -> str:
@@ -175,17 +189,27 @@ class FaultProxy:
         self._selector.register(server, selectors.EVENT_READ, lambda: self._downwards(pair))
 
     def _upwards(self, pair: _Pair) -> None:
-        data = b""
-        with contextlib.suppress(OSError):
+        data, ending = b"", "closed"
+        try:
             data = pair.client.recv(65536)
+        except OSError:
+            ending = "reset"
         if not data:
+            self.endings.append(ending)
             self._client_gone(pair)
             return
+        if self._fault is Fault.THIN_UPLINK:
+            self._selector.unregister(pair.client)
+            self._later(time.monotonic() + len(data) / THIN, lambda: self._resume(pair))
         self.requests.append((time.monotonic(), pair.number, data))
         if pair.holding:
             pair.held += data
         elif not pair.silent:
             self._send(pair, pair.server, data)
+
+    def _resume(self, pair: _Pair) -> None:
+        if pair in self._pairs:
+            self._selector.register(pair.client, selectors.EVENT_READ, lambda: self._upwards(pair))
 
     def _client_gone(self, pair: _Pair) -> None:
         # Held bytes are on their way, whatever becomes of their sender.
@@ -211,17 +235,20 @@ class FaultProxy:
             pair.corrupted = True
             self._send(pair, pair.client, _FIRST_LINE.sub(b"$1000000\r\n", data, count=1))
         elif self._fault is Fault.SLOW:
-            self._trickle(pair, data)
+            self._delay(pair, data)
         else:
             self._send(pair, pair.client, data)
 
-    def _trickle(self, pair: _Pair, data: bytes) -> None:
-        when = max(time.monotonic() + DELAY, pair.busy_until)
-        middle = (len(data) + 1) // 2
-        for piece in filter(None, (data[:1], data[1:middle], data[middle:])):
-            self._later(when, lambda piece=piece: self._send(pair, pair.client, piece))  # type: ignore[misc]
-            when += 0.005
-        pair.busy_until = when
+    def _delay(self, pair: _Pair, data: bytes) -> None:
+        when = time.monotonic() + DELAY
+        for piece in filter(None, (data[:1], data[1 : len(data) // 2], data[max(1, len(data) // 2) :])):
+            pair.delayed.append((when, piece))
+            self._later(when, lambda: self._deliver(pair, time.monotonic()))
+            when += 0.003
+
+    def _deliver(self, pair: _Pair, now: float) -> None:
+        while pair.delayed and pair.delayed[0][0] <= now:
+            self._send(pair, pair.client, pair.delayed.popleft()[1])
 
     def _send(self, pair: _Pair, target: socket.socket, data: bytes) -> None:
         if pair in self._pairs:
@@ -247,6 +274,7 @@ class FaultProxy:
         self._fault = None
         for pair in list(self._pairs):
             pair.holding = False
+            self._deliver(pair, inf)
             if pair.held:
                 self._send(pair, pair.server, bytes(pair.held))
                 pair.held.clear()
