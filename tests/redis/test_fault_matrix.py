@@ -1,8 +1,8 @@
 """Every fault on every runtime, with callers of every kind: what each call may do, and what the server may hold.
 
 One incident serves twelve cells, {asyncio, uvloop, trio, blocking} x {patient, impatient, cancelled}: each has a
-backend of its own and a few callers that count, write and read while the fault strikes, lasts and heals. The tests then look at what
-was recorded.
+backend of its own and a few callers that count, write and read while the fault strikes, lasts and heals. The tests then
+look at what was recorded.
 
 A caller owns its keys and writes rising numbers, so what the server holds at the end tells which writes were applied
 twice, lost, or overtaken.
