@@ -1,4 +1,4 @@
-"""The chores: ``nox -s tests``, ``lint``, ``typing``, ``sync``, ``bench``; ``nox -l`` lists them.
+"""Development tasks: ``nox -s tests``, ``lint``, ``typing``, ``layout``, ``coverage``, ``sync``, ``bench``.
 
 The Pythons are those of the classifiers in ``pyproject.toml``. One that is not installed is skipped, and the summary at
 the end says so.
@@ -6,10 +6,13 @@ the end says so.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nox
 
 PYTHONS = nox.project.python_versions(nox.project.load_toml("pyproject.toml"))
 PACKAGE = "reinhardt_backends"
+BENCHMARKS = Path(__file__).parent / "tests" / "bench"
 
 nox.needs_version = ">=2025.2"
 nox.options.error_on_missing_interpreters = False
@@ -19,9 +22,9 @@ nox.options.sessions = ["lint", "typing", "tests"]
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run the tests; what follows -- goes to pytest."""
+    """Run the tests; arguments after -- go to pytest."""
     session.install("-e", ".[test]")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *(session.posargs or ["-n", "auto"]))
 
 
 @nox.session
@@ -31,6 +34,22 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", *session.posargs)
     session.run("ruff", "format", *([] if "--fix" in session.posargs else ["--check"]))
     session.run("python", f"{PACKAGE}/_sync/_generate.py", "--check")
+
+
+@nox.session
+def layout(session: nox.Session) -> None:
+    """Print layers, import edges, the longest function and the largest module; fail beyond their limits."""
+    session.run("python", "-m", "tests.layers")
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Run the tests under coverage, subprocesses included, and fail below the minimum in pyproject.toml."""
+    session.install("-e", ".[test]", "coverage>=7.10")
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", "-n", "auto", *session.posargs)
+    session.run("coverage", "combine", "-q")
+    session.run("coverage", "report")
 
 
 @nox.session
@@ -44,13 +63,13 @@ def typing(session: nox.Session) -> None:
 
 @nox.session
 def sync(session: nox.Session) -> None:
-    """Generate the blocking face anew; with -- --check, only say whether it is up to date."""
+    """Regenerate the blocking faces; with -- --check, only compare."""
     session.run("python", f"{PACKAGE}/_sync/_generate.py", *session.posargs)
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure speed and memory; what follows -- names some of the benchmarks: memory, redis, components, cache."""
+    """Measure speed and memory, each line beside its limit; arguments after -- name some of the benchmarks."""
     session.install("-e", ".[bench]")
-    for name in session.posargs or ["memory", "redis", "components", "cache"]:
+    for name in session.posargs or sorted(path.stem.removeprefix("bench_") for path in BENCHMARKS.glob("bench_*.py")):
         session.run("python", f"tests/bench/bench_{name}.py")
