@@ -11,6 +11,7 @@ component that waits keeps its way of waiting in the attribute ``_waiting``; its
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -116,39 +117,41 @@ def blocking_verb(backend: Backend, name: str) -> Callable[..., Any]:
 
 
 class Signal:
-    """Something that happens once.
+    """An event that happens once.
+
+    It has no lock: each step is one operation of a list, so a signal handler or a fork in the middle of any of them
+    leaves nothing held.
 
     Attributes:
         given: Whether it has happened.
     """
 
-    __slots__ = ("_lock", "_wakers", "given")
+    __slots__ = ("_wakers", "given")
 
     def __init__(self) -> None:
         self.given = False
-        self._lock = threading.Lock()
         self._wakers: list[Callable[[], object]] = []
 
     def give(self) -> None:
-        """Let it happen, and wake all who wait for it. From any thread; never waits; idempotent."""
-        with self._lock:
-            self.given = True
-            wakers, self._wakers = self._wakers, []
-        for wake in wakers:
+        """Let it happen, and wake all waiters. From any thread; never waits; idempotent."""
+        self.given = True
+        while True:
+            try:
+                wake = self._wakers.pop()
+            except IndexError:
+                return
             wake()
 
     def attach(self, wake: Callable[[], object]) -> bool:
-        """Have a function called, in the giver's thread, when it happens. ``False`` if it has."""
-        with self._lock:
-            if not self.given:
-                self._wakers.append(wake)
-            return not self.given
+        """Have a function called once, in the giver's thread, when it happens. ``False`` if it has happened."""
+        self._wakers.append(wake)
+        # A giver that missed the waker has set ``given`` before, so it is seen here.
+        return not self.given
 
     def detach(self, wake: Callable[[], object]) -> None:
-        """Forget a function that was attached."""
-        with self._lock:
-            if wake in self._wakers:
-                self._wakers.remove(wake)
+        """Remove a function that was attached."""
+        with contextlib.suppress(ValueError):
+            self._wakers.remove(wake)
 
 
 class Waiting(Protocol):
@@ -222,12 +225,14 @@ class _InThread:
         time.sleep(seconds)  # noqa: ASYNC251 - the point of this way to wait
 
     async def wait(self, signal: Signal, timeout: float | None = None) -> bool:
-        event = threading.Event()
-        if signal.attach(event.set):
+        # A bare lock as the event: unlike ``Event.set``, releasing it takes no lock that a signal handler may hold.
+        event = threading.Lock()
+        event.acquire()
+        if signal.attach(event.release):
             try:
-                event.wait(timeout)
+                event.acquire(timeout=-1 if timeout is None else min(max(timeout, 0), threading.TIMEOUT_MAX))
             finally:
-                signal.detach(event.set)
+                signal.detach(event.release)
         return signal.given
 
     async def finish(self, work: Awaitable[T]) -> T:
