@@ -1,10 +1,10 @@
-"""A session, as a program sees it, and its id.
+"""A session as a program sees it, and its id.
 
-A session id is 48 random bytes as text. The first 16 name the session as long as it lives; hashed, they are its
-*handle*, under which the store keeps it. The other 32, 256 bits, make the id a secret, and change with every
-``rotate``; of them the store has only the hash of the whole id, the *proof*. This is the split-token pattern (selector
-and verifier): who reads the store can neither use a session nor compute its id, looking a session up leaks nothing by
-its timing, and the proof is compared in constant time. The bits are random, so a fast hash does.
+A session id is 48 random bytes as text. The first 16 bytes identify the session as long as it lives; their hash is the
+*handle*, under which the store keeps the session. The other 32 bytes (256 bits) make the id a secret and change with
+every ``rotate``. The store keeps only a hash of the whole id, the *proof*. This is the split-token pattern (selector
+and verifier): reading the store does not let anyone use a session or compute its id, a lookup leaks nothing through its
+timing, and the proof is compared in constant time. The bits are random, so a fast hash is enough.
 """
 
 from __future__ import annotations
@@ -14,45 +14,50 @@ import hmac
 import re
 import secrets
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Final, Generic, TypeVar
 
 Data = TypeVar("Data")
-"""What the data of a session is."""
+"""The type of the data of a session."""
 
-_NAMING: Final = 16
+_SELECTOR: Final = 16
 _SECRET: Final = 32
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{64}")
 
 
 class Ticket:
-    """An id with what the store knows of it. Its repr, and so every traceback that shows variables, is silent."""
+    """A session id with its handle and proof. Its repr shows none of them, so no traceback shows an id."""
 
     __slots__ = ("handle", "id", "proof")
 
     def __init__(self, raw: bytes) -> None:
         self.id: str = _text(raw)
-        self.handle: str = _text(sha256(raw[:_NAMING]).digest())
+        self.handle: str = _text(sha256(raw[:_SELECTOR]).digest())
         self.proof: str = _text(sha256(raw).digest())
 
     @classmethod
     def new(cls) -> Ticket:
-        return cls(secrets.token_bytes(_NAMING + _SECRET))
+        """Return the ticket of a new session."""
+        return cls(secrets.token_bytes(_SELECTOR + _SECRET))
 
     @classmethod
     def read(cls, id: str) -> Ticket | None:
         """Return the ticket of an id that a client sent; ``None`` if no store can have issued it."""
         if not isinstance(id, str):
-            raise TypeError(f"a session id must be a str, not {type(id).__name__}")
+            name = type(id).__name__
+            # Tracebacks may show the variables of this frame.
+            del id
+            raise TypeError(f"a session id must be a str, not {name}")
         return cls(base64.urlsafe_b64decode(id)) if _ID.fullmatch(id) else None
 
     def proves(self, record: dict[str, Any]) -> bool:
-        """Whether a record is of the session that the id is of, and has not been given another id since."""
+        """Whether a record belongs to the session of this id, and the id has not been rotated since."""
         return hmac.compare_digest(self.proof, record["proof"])
 
     def rotated(self) -> Ticket:
-        """Return a ticket of the same session with another secret."""
-        return Ticket(base64.urlsafe_b64decode(self.id)[:_NAMING] + secrets.token_bytes(_SECRET))
+        """Return a ticket of the same session with a new secret."""
+        return Ticket(base64.urlsafe_b64decode(self.id)[:_SELECTOR] + secrets.token_bytes(_SECRET))
 
 
 class Session(Generic[Data]):
@@ -60,7 +65,7 @@ class Session(Generic[Data]):
 
     Attributes:
         data: The data, of the type of the store.
-        user: Whose session it is; ``None`` for a visitor.
+        user: The user of the session; ``None`` for a visitor.
     """
 
     __slots__ = ("__weakref__", "_stored", "_ticket", "data", "user")
@@ -78,8 +83,18 @@ class Session(Generic[Data]):
 
     @property
     def handle(self) -> str:
-        """A name of the session that is no secret and never changes, for logs and for ``revoke``."""
+        """A name of the session that is no secret and never changes, for logs and for ``revoke_handle``."""
         return self._ticket.handle
+
+    @property
+    def ttl(self) -> float:
+        """Seconds without a ``load`` or ``save`` after which this session ends."""
+        return float(self._stored["ttl"] / 1000)
+
+    @property
+    def created(self) -> datetime:
+        """When the session began, in UTC, on the clock of the machine that created it."""
+        return created_at(self._stored)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.handle}>"
@@ -87,17 +102,24 @@ class Session(Generic[Data]):
 
 @dataclass(frozen=True, slots=True)
 class SessionInfo(Generic[Data]):
-    """What ``sessions_of`` tells of a session. The store does not know its id.
+    """What ``sessions_of`` returns for each session. It has no id, since the store does not know it.
 
     Attributes:
         handle: A name of the session that is no secret and never changes.
-        user: Whose session it is.
+        user: The user of the session.
         data: A copy of its data.
+        created: When the session began, in UTC, on the clock of the machine that created it.
     """
 
     handle: str
     user: str
     data: Data = field(repr=False)
+    created: datetime
+
+
+def created_at(record: dict[str, Any]) -> datetime:
+    """Return when the session of a record began."""
+    return datetime.fromtimestamp(record["created"], UTC)
 
 
 def _text(raw: bytes) -> str:

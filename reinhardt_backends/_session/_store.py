@@ -1,38 +1,44 @@
 """``SessionStore``: server-side sessions on any backend that can compare and set.
 
-What a client has is an id; how it is made, and what a *handle* and a *proof* are, is told in ``_session.py``.
+A client has an id. ``_session.py`` explains how an id is made, and what *handle* and *proof* mean.
 
-**One record.** Everything about a session that changes together is one value under one key: proof, version, user and
-data. Saving and rotating compare and set it. So each is one atomic step on every backend, a cluster included: a change
-made elsewhere shows in the version, rotating swaps one proof for another with no instant in which there are two or
-none, and a record that was deleted is not written again, since only ``create`` writes where nothing is.
+**One record.** Everything about a session that changes together is one value under one key (``_record.py``). Saving and
+rotating compare and set it, so each is one atomic step on every backend, a cluster included: a change made elsewhere
+shows in the version, rotating replaces one proof by another with no instant in which there are two or none, and a
+record that was deleted is not written again, since only ``create`` writes where there is none.
 
-**Expiry** is the store's business, on its clock alone. The record expires when it is not loaded for ``ttl``. With
-``absolute_ttl`` a second key lives exactly that long and is never renewed; without that key the session has ended.
+**Expiry** is measured by the store alone, on its own clock. The record expires when it is not loaded for its ttl. With
+``absolute_ttl`` a second key lives for exactly that time from the login; without that key the session has ended.
 
-**Users.** The index of a user lists the handles of the sessions that may be theirs, and a session with a user is alive
-only while it is listed. Deleting that one key ends all of them at once; what is left of them expires by itself. Every
-load renews it, so that it outlives each of its sessions, and it is cleared of dead ones as it grows.
+**Users.** The index of a user (``_user_index.py``) holds the handles of their sessions, and a session with a user is
+alive only while its handle is there. Deleting that one key ends all of them at once, and taking one handle out ends one
+of them; the records that remain expire by themselves. Ended sessions are taken out as an index grows.
+
+**Rotated ids.** ``rotate`` leaves a marker under the proof of the old id for a minute. A request that was sent before
+a login and arrives after it can thus be told from one whose session has ended.
 """
 
 from __future__ import annotations
 
+import contextlib
+import time
 from typing import TYPE_CHECKING, Any, Final, Generic
 
 from .._backend import Backend
-from .._component import check_backend, require
-from .._errors import DeserializationError, OutcomeUnknownError, SerializationError, SessionConflictError
-from .._types import MISSING, TTL, check_key, check_name, check_ttl
-from .._values._codec import check_type, decode, encode
-from .._values._readers import type_name
-from ._session import Data, Session, SessionInfo, Ticket
+from .._component import IN_LOOP, Waiting, check_backend, refuse_eviction, require
+from .._errors import BackendError, DeserializationError, OutcomeUnknownError, SessionConflictError
+from .._types import MISSING, TTL, check_name, check_ttl
+from .._values._codec import check_type
+from ._record import check_user, data_of, is_record, plain_data
+from ._session import Data, Session, SessionInfo, Ticket, created_at
+from ._user_index import UserIndex, read
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
     from typing_extensions import TypeForm
 
-_CROWD: Final = 16
-"""How many handles an index has before it is first cleared of dead ones; after that, whenever it has doubled."""
+MARKER_TTL: Final = 60
+"""Seconds for which the store remembers that an id was rotated."""
 
 
 class SessionStore(Generic[Data]):
@@ -42,13 +48,16 @@ class SessionStore(Generic[Data]):
 
     Args:
         backend: Where they are kept. It must provide ``add`` and ``compare_and_set`` beside the six verbs.
-        type: What their data is: a pydantic model, ``dict[str, Any]``, or anything else that pydantic can validate.
-        ttl: Seconds without a ``load`` or ``save`` after which a session ends.
-        absolute_ttl: Seconds after which it ends in any case; ``None`` for never.
+        type: The type of their data: a pydantic model, ``dict[str, Any]``, or anything else that pydantic can validate.
+        ttl: Seconds without a ``load`` or ``save`` after which a session ends. A session may have a ttl of its own.
+        absolute_ttl: Seconds from the login (or, for a visitor, from ``create``) after which a session ends in any
+            case; ``None`` for never.
+        max_per_user: How many sessions a user may have. One more ends the oldest. ``None`` for any number.
         prefix: What all its keys in the backend begin with, followed by a colon.
+        evictable: Accept a backend that evicts live keys, and so ends sessions early, to stay within its bounds.
 
     Raises:
-        TypeError, ValueError: An argument is not what it must be.
+        TypeError, ValueError: An argument is not what it must be, or the backend evicts live keys.
         UnsupportedOperationError: The backend does not provide a verb that is needed.
     """
 
@@ -59,92 +68,108 @@ class SessionStore(Generic[Data]):
         *,
         ttl: TTL,
         absolute_ttl: TTL | None = None,
+        max_per_user: int | None = None,
         prefix: str = "session",
+        evictable: bool = False,
     ) -> None:
         self._backend = check_backend(backend, "SessionStore")
         require(backend, "SessionStore", "add", "compare_and_set")
+        refuse_eviction(backend, "SessionStore", evictable)
         check_type(type)
-        if check_ttl(ttl) is None:
-            raise TypeError("a session needs a ttl")
-        check_ttl(absolute_ttl)
         self._type = type
-        self._ttl = ttl
+        self._milliseconds = _check_session_ttl(ttl)
+        check_ttl(absolute_ttl)
         self._absolute_ttl = absolute_ttl
+        self._max_per_user = _check_cap(max_per_user)
         self._prefix = check_name(prefix)
+        self._index = UserIndex(backend, prefix, max_per_user)
+        self._waiting: Waiting = IN_LOOP
 
-    async def create(self, data: Data, user: str | None = None) -> Session[Data]:
+    async def create(self, data: Data, user: str | None = None, *, ttl: TTL | None = None) -> Session[Data]:
         """Begin a session.
 
-        A call that fails midway leaves no session that anybody could load.
+        A call that fails midway leaves no session that could be loaded.
 
         Args:
             data: Its data.
-            user: Whose it is; ``None`` for a visitor.
+            user: Its user; ``None`` for a visitor.
+            ttl: Seconds without a ``load`` or ``save`` after which it ends; the ttl of the store by default.
 
         Raises:
-            SerializationError: The data cannot be stored, or could not be read back as the type of the store.
+            SerializationError: The data cannot be stored, or would come back as something else.
         """
         ticket = Ticket.new()
-        record = self._record(ticket, 1, user, data)
-        await self._backend.set(self._key(ticket.handle), record, self._ttl)
+        milliseconds = self._milliseconds if ttl is None else _check_session_ttl(ttl)
+        record = self._record(ticket, 1, user, milliseconds, int(time.time()), data)
+        await self._backend.set(self._key(ticket.handle), record, milliseconds / 1000)
         if self._absolute_ttl is not None:
             await self._backend.set(self._limit(ticket.handle), None, self._absolute_ttl)
         if user is not None:
-            await self._enlist(user, ticket.handle)
+            count, chosen = await self._index.add(user, ticket.handle, milliseconds, self._waiting)
+            await self._trim(user, count, chosen)
         return Session(ticket, record, data)
 
     async def load(self, id: str) -> Session[Data] | None:
-        """Return the session of an id and renew its expiry.
+        """Return the session of an id and reset its expiry.
 
         Args:
-            id: What a client sent. Text of any kind and length is fine; what is no id costs no call of the backend.
+            id: What a client sent, of any length and with any characters. What cannot be an id costs no call of the
+                backend.
 
         Returns:
-            ``None`` if the store has issued no such id, or the session has ended or was rotated, or its data is not
-            valid as the type of the store any more. Nothing is renewed or created then.
+            ``None`` if the store has issued no such id, or the session has ended or was rotated, or its data is no
+            longer valid as the type of the store. Nothing is changed then.
         """
         ticket = Ticket.read(id)
         # Tracebacks may show the variables of this frame.
         del id
-        record = None if ticket is None else await self._proven(ticket)
-        if ticket is None or record is None or self._data(record) is MISSING:
-            return None
-        if not await self._is_listed(record["user"], ticket.handle):
-            return None
-        record = await self._read(self._key(ticket.handle), renew=True)
-        if not _is_record(record) or not ticket.proves(record) or (data := self._data(record)) is MISSING:
-            return None
-        return Session(ticket, record, data)
+        return None if ticket is None else await self._load(ticket)
+
+    async def was_rotated(self, id: str) -> bool:
+        """Return whether an id was given up by ``rotate`` within the last minute.
+
+        A client that sends such an id has, or is about to receive, a newer one. So do not delete its cookie.
+        """
+        ticket = Ticket.read(id)
+        del id
+        return ticket is not None and await self._was_rotated(ticket)
 
     async def save(self, session: Session[Data]) -> None:
-        """Store the data and the user of a session and renew its expiry. Atomic.
+        """Store the data and the user of a session and reset its expiry. Atomic.
 
         Raises:
             SessionConflictError: It was changed elsewhere since it was loaded, or has ended. Nothing was changed.
-            SerializationError: The data cannot be stored, or could not be read back as the type of the store.
+            SerializationError: The data cannot be stored, or would come back as something else.
         """
-        await self._write(session, session._ticket)
+        await self._write(session, session._ticket, session._stored["ttl"])
 
-    async def rotate(self, session: Session[Data]) -> Session[Data]:
-        """Give a session a new id, and store its data and user as ``save`` does. Atomic: the old id is dead at once.
+    async def rotate(self, session: Session[Data], *, ttl: TTL | None = None) -> Session[Data]:
+        """Give a session a new id, and store its data and user as ``save`` does. Atomic: the old id ends at once.
 
-        Call it whenever a session gains rights, such as on login, so that nobody who knew the id before gains them.
+        Call it whenever a session gains rights, such as on login, so that an id that was known before does not gain
+        them.
+
+        Args:
+            session: The session.
+            ttl: Seconds without a ``load`` or ``save`` after which it ends from now on, as for "remember me"; left
+                out, its ttl stays as it is.
 
         Returns:
             The session that was given; it has the new id.
 
         Raises:
             SessionConflictError: It was changed elsewhere since it was loaded, or has ended. Nothing was changed.
-            SerializationError: The data cannot be stored, or could not be read back as the type of the store.
+            SerializationError: The data cannot be stored, or would come back as something else.
         """
-        await self._write(session, session._ticket.rotated())
+        milliseconds = session._stored["ttl"] if ttl is None else _check_session_ttl(ttl)
+        await self._write(session, session._ticket.rotated(), milliseconds)
         return session
 
     async def revoke(self, id: str | Session[Data] | SessionInfo[Data]) -> bool:
-        """End a session. It cannot come back: whoever still has it cannot save it.
+        """End a session. It cannot come back: a copy of it that was loaded before cannot be saved.
 
         Args:
-            id: Its id, or the session, or what ``sessions_of`` told of it. An id that was rotated ends nothing.
+            id: Its id, or the session, or what ``sessions_of`` returned for it. An id that was rotated ends nothing.
 
         Returns:
             Whether there was one to end.
@@ -168,45 +193,113 @@ class SessionStore(Generic[Data]):
         Returns:
             How many there were.
         """
-        index = self._index(_check_user(user))
-        handles = _handles(await self._read(index))
-        await self._backend.delete(index)
-        theirs = [handle for handle, record in (await self._records(handles)).items() if record["user"] == user]
-        ended = await self._backend.delete_many(map(self._key, theirs))
-        if self._absolute_ttl is not None:
-            await self._backend.delete_many(map(self._limit, theirs))
-        return ended
+        handles = await self._index.handles(check_user(user))
+        await self._index.clear(user)
+        records = await self._records(handles)
+        return await self._delete([handle for handle, record in records.items() if record["user"] == user])
 
     async def sessions_of(self, user: str) -> list[SessionInfo[Data]]:
-        """Return what there is to tell of the sessions of a user, the oldest first. Nothing is renewed."""
-        handles = _handles(await self._read(self._index(_check_user(user))))
-        records = await self._records(handles)
-        theirs = [(handle, self._data(record)) for handle, record in records.items() if record["user"] == user]
-        return [SessionInfo(handle, user, data) for handle, data in theirs if data is not MISSING]
+        """Return the sessions of a user, the oldest first. No expiry is reset."""
+        records = await self._records(await self._index.handles(check_user(user)))
+        theirs = [(handle, record, data_of(record, self._type)) for handle, record in records.items()]
+        return [
+            SessionInfo(handle, user, data, created_at(record))
+            for handle, record, data in theirs
+            if record["user"] == user and data is not MISSING
+        ]
 
-    async def _write(self, session: Session[Data], ticket: Ticket) -> None:
-        key, before, user = self._key(ticket.handle), session._stored, session.user
-        record = self._record(ticket, before["version"] + 1, user, session.data)
-        alive = await self._is_listed(before["user"], ticket.handle)
+    async def _load(self, ticket: Ticket) -> Session[Data] | None:
+        found = await self._proven(ticket)
+        if found is None or (data := data_of(found, self._type)) is MISSING:
+            return None
+        if found["user"] is not None and not await self._index.holds(found["user"], ticket.handle):
+            return None
+        record = await read(self._backend, self._key(ticket.handle), renew=found["ttl"] / 1000)
+        if record != found:
+            # It was changed, rotated or ended meanwhile.
+            if not is_record(record) or not ticket.proves(record):
+                return None
+            data = data_of(record, self._type)
+        return None if data is MISSING else Session(ticket, record, data)
+
+    async def _was_rotated(self, ticket: Ticket) -> bool:
+        return await self._backend.exists(self._marker(ticket))
+
+    async def _write(self, session: Session[Data], ticket: Ticket, milliseconds: int) -> None:
+        before, user = session._stored, session.user
+        record = self._record(ticket, before["version"] + 1, user, milliseconds, before["created"], session.data)
+        await self._check_alive(before["user"], ticket.handle)
+        is_login = user is not None and user != before["user"]
+        count, chosen = 0, list[str]()
+        # What the new state needs is there before the one step that makes it valid.
+        if user is not None and (is_login or milliseconds > before["ttl"]):
+            count, chosen = await self._index.add(user, ticket.handle, milliseconds, self._waiting)
+        if is_login and self._absolute_ttl is not None:
+            await self._backend.set(self._limit(ticket.handle), None, self._absolute_ttl)
+        if ticket is not session._ticket:
+            await self._backend.set(self._marker(session._ticket), None, MARKER_TTL)
+        await self._replace(self._key(ticket.handle), before, record)
+        session._ticket, session._stored = ticket, record
+        # The session is stored, whatever becomes of the index.
+        with contextlib.suppress(BackendError):
+            if before["user"] not in {None, user}:
+                await self._index.remove(before["user"], (ticket.handle,), self._waiting)
+            if user is not None:
+                await self._trim(user, count, chosen)
+
+    async def _check_alive(self, user: str | None, handle: str) -> None:
+        alive = user is None or await self._index.holds(user, handle)
         if alive and self._absolute_ttl is not None:
-            alive = await self._backend.exists(self._limit(ticket.handle))
+            alive = await self._backend.exists(self._limit(handle))
         if not alive:
             raise _conflict(ended=True)
-        if user is not None and user != before["user"]:
-            await self._enlist(user, ticket.handle)
+
+    async def _replace(self, key: str, before: dict[str, Any], record: dict[str, Any]) -> None:
         try:
-            written = await self._backend.compare_and_set(key, before, record, self._ttl)
+            written = await self._backend.compare_and_set(key, before, record, record["ttl"] / 1000)
         except OutcomeUnknownError:
-            # A new id must not be lost with the reply. Nobody else writes this proof and version.
-            written = await self._read(key) == record
+            # A new id must not be lost with the reply. No other writer writes this proof and version.
+            written = await read(self._backend, key) == record
             if not written:
                 raise
         if not written:
             raise _conflict(ended=not await self._backend.exists(key))
-        session._ticket, session._stored = ticket, record
+
+    async def _trim(self, user: str, count: int, chosen: list[str]) -> None:
+        """Take ended sessions out of an index that has grown, and end the oldest ones above ``max_per_user``.
+
+        Args:
+            user: The user of the index.
+            count: How many entries it had when one was added.
+            chosen: What ``UserIndex.add`` chose: with a cap those that it cut off, otherwise a sample.
+        """
+        cap = self._max_per_user
+        handles = list(chosen)
+        if cap is not None and count > cap:
+            handles += await self._index.handles(user)
+        if not handles:
+            return
+        records = await self._records(handles)
+        surplus: list[str] = []
+        if cap is not None:
+            theirs = [handle for handle in handles if handle in records and records[handle]["user"] == user]
+            kept = [handle for handle in theirs if handle not in chosen]
+            surplus = [*(handle for handle in theirs if handle in chosen), *kept[: max(len(kept) - cap, 0)]]
+        gone = [*surplus, *(handle for handle in handles if handle not in records)]
+        if gone:
+            await self._index.remove(user, gone, self._waiting)
+        await self._delete(surplus)
+
+    async def _delete(self, handles: list[str]) -> int:
+        if not handles:
+            return 0
+        ended = await self._backend.delete_many(map(self._key, handles))
+        if self._absolute_ttl is not None:
+            await self._backend.delete_many(map(self._limit, handles))
+        return ended
 
     async def _proven(self, ticket: Ticket) -> dict[str, Any] | None:
-        """Return the record of a session that has not expired, if the ticket is the one that it was last given."""
+        """Return the record of a session that has not expired, if this is its current id."""
         record = (await self._records([ticket.handle])).get(ticket.handle)
         return record if record is not None and ticket.proves(record) else None
 
@@ -218,69 +311,28 @@ class SessionStore(Generic[Data]):
         try:
             found = {**await self._backend.get_many(names)}
         except DeserializationError:
-            # Somebody else wrote there. One of many must not hide the others.
-            found = {}
-            for name in names:
-                if (value := await self._read(name)) is not MISSING:
-                    found[name] = value
+            # Another program wrote there. One of many must not hide the others.
+            found = {name: value for name in names if (value := await read(self._backend, name)) is not MISSING}
         records: dict[str, Any] = {handle: found.get(self._key(handle)) for handle in handles}
         return {
             handle: record
             for handle, record in records.items()
-            if _is_record(record) and (self._absolute_ttl is None or self._limit(handle) in found)
+            if is_record(record) and (self._absolute_ttl is None or self._limit(handle) in found)
         }
 
-    async def _read(self, name: str, renew: bool = False) -> Any:
-        """Return what is stored, ``MISSING`` if that is nothing or was written by somebody else."""
-        try:
-            if renew:
-                try:
-                    return await self._backend.get(name, default=MISSING, renew=self._ttl)
-                except OutcomeUnknownError:
-                    # Whether it was renewed, this once, matters little.
-                    pass
-            return await self._backend.get(name, default=MISSING)
-        except DeserializationError:
-            return MISSING
-
-    async def _is_listed(self, user: str | None, handle: str) -> bool:
-        """Whether the index of a session's user, if it has one, lists it. Renews the index."""
-        return user is None or handle in _handles(await self._read(self._index(user), renew=True))
-
-    async def _enlist(self, user: str, handle: str) -> None:
-        index = self._index(user)
-        while True:
-            there = await self._backend.get(index, default=MISSING)
-            if there is MISSING:
-                if await self._backend.add(index, [handle], self._ttl):
-                    return
-                continue
-            handles = [other for other in _handles(there) if other != handle]
-            if len(handles) >= _CROWD and len(handles).bit_count() == 1:
-                handles = list(await self._records(handles))
-            if await self._backend.compare_and_set(index, there, [*handles, handle], self._ttl):
-                return
-
-    def _record(self, ticket: Ticket, version: int, user: str | None, data: Data) -> dict[str, Any]:
-        """Return what is stored, as plain JSON data, so that it can be compared with what is there later."""
+    def _record(
+        self, ticket: Ticket, version: int, user: str | None, milliseconds: int, created: int, data: Data
+    ) -> dict[str, Any]:
         if user is not None:
-            _check_user(user)
-        encoded = encode(data)
-        reason = "it is bytes" if encoded[:1] == b"\x00" else ""
-        try:
-            decode(encoded, self._type)
-        except DeserializationError as error:
-            reason = str(error)
-        if reason:
-            raise SerializationError(f"the data of a session is not a valid {type_name(self._type)}: {reason}")
-        return {"proof": ticket.proof, "version": version, "user": user, "data": decode(encoded)}
-
-    def _data(self, record: dict[str, Any]) -> Any:
-        """Return the data of a record, or ``MISSING`` if it is not valid as the type of the store."""
-        try:
-            return decode(encode(record["data"]), self._type)
-        except DeserializationError:
-            return MISSING
+            check_user(user)
+        return {
+            "proof": ticket.proof,
+            "version": version,
+            "user": user,
+            "ttl": milliseconds,
+            "created": created,
+            "data": plain_data(data, self._type),
+        }
 
     def _key(self, handle: str) -> str:
         return f"{self._prefix}:id:{handle}"
@@ -288,29 +340,25 @@ class SessionStore(Generic[Data]):
     def _limit(self, handle: str) -> str:
         return f"{self._prefix}:until:{handle}"
 
-    def _index(self, user: str) -> str:
-        return f"{self._prefix}:user:{user}"
+    def _marker(self, ticket: Ticket) -> str:
+        return f"{self._prefix}:rotated:{ticket.proof}"
 
 
-def _check_user(user: str) -> str:
-    if not isinstance(user, str):
-        raise TypeError(f"a user must be a str, not {type(user).__name__}")
-    return check_key(user)
+def _check_session_ttl(ttl: TTL) -> int:
+    milliseconds = check_ttl(ttl)
+    if milliseconds is None:
+        raise TypeError("a session needs a ttl")
+    return milliseconds
 
 
-def _handles(stored: Any) -> list[str]:
-    return [handle for handle in stored if isinstance(handle, str)] if isinstance(stored, list) else []
-
-
-def _is_record(stored: Any) -> bool:
-    return (
-        isinstance(stored, dict)
-        and stored.keys() == {"proof", "version", "user", "data"}
-        and isinstance(stored["proof"], str)
-        and stored["proof"].isascii()
-        and isinstance(stored["version"], int)
-        and isinstance(stored["user"], str | None)
-    )
+def _check_cap(max_per_user: int | None) -> int | None:
+    if max_per_user is None:
+        return None
+    if isinstance(max_per_user, bool) or not isinstance(max_per_user, int):
+        raise TypeError(f"max_per_user must be an int or None, not {type(max_per_user).__name__}")
+    if max_per_user < 1:
+        raise ValueError("max_per_user must be at least 1")
+    return max_per_user
 
 
 def _conflict(*, ended: bool) -> SessionConflictError:

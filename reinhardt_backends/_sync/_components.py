@@ -321,13 +321,16 @@ class SyncSessionStore(Face[SessionStore[Data]], Generic[Data]):
 
     Args:
         backend: Where they are kept. It must provide ``add`` and ``compare_and_set`` beside the six verbs.
-        type: What their data is: a pydantic model, ``dict[str, Any]``, or anything else that pydantic can validate.
-        ttl: Seconds without a ``load`` or ``save`` after which a session ends.
-        absolute_ttl: Seconds after which it ends in any case; ``None`` for never.
+        type: The type of their data: a pydantic model, ``dict[str, Any]``, or anything else that pydantic can validate.
+        ttl: Seconds without a ``load`` or ``save`` after which a session ends. A session may have a ttl of its own.
+        absolute_ttl: Seconds from the login (or, for a visitor, from ``create``) after which a session ends in any
+            case; ``None`` for never.
+        max_per_user: How many sessions a user may have. One more ends the oldest. ``None`` for any number.
         prefix: What all its keys in the backend begin with, followed by a colon.
+        evictable: Accept a backend that evicts live keys, and so ends sessions early, to stay within its bounds.
 
     Raises:
-        TypeError, ValueError: An argument is not what it must be.
+        TypeError, ValueError: An argument is not what it must be, or the backend evicts live keys.
         UnsupportedOperationError: The backend does not provide a verb that is needed.
     """
 
@@ -340,67 +343,96 @@ class SyncSessionStore(Face[SessionStore[Data]], Generic[Data]):
         *,
         ttl: TTL,
         absolute_ttl: TTL | None = None,
+        max_per_user: int | None = None,
         prefix: str = "session",
+        evictable: bool = False,
     ) -> None:
         face = backend if isinstance(backend, SyncBackend) else SyncBackend(backend)
-        super().__init__(SessionStore(face._target, type, ttl=ttl, absolute_ttl=absolute_ttl, prefix=prefix))
+        super().__init__(
+            SessionStore(
+                face._target,
+                type,
+                ttl=ttl,
+                absolute_ttl=absolute_ttl,
+                max_per_user=max_per_user,
+                prefix=prefix,
+                evictable=evictable,
+            )
+        )
 
-    def create(self, data: Data, user: str | None = None) -> Session[Data]:
+    def create(self, data: Data, user: str | None = None, *, ttl: TTL | None = None) -> Session[Data]:
         """Begin a session.
 
-        A call that fails midway leaves no session that anybody could load.
+        A call that fails midway leaves no session that could be loaded.
 
         Args:
             data: Its data.
-            user: Whose it is; ``None`` for a visitor.
+            user: Its user; ``None`` for a visitor.
+            ttl: Seconds without a ``load`` or ``save`` after which it ends; the ttl of the store by default.
 
         Raises:
-            SerializationError: The data cannot be stored, or could not be read back as the type of the store.
+            SerializationError: The data cannot be stored, or would come back as something else.
         """
-        return drive(self._target.create(data, user))
+        return drive(self._target.create(data, user, ttl=ttl))
 
     def load(self, id: str) -> Session[Data] | None:
-        """Return the session of an id and renew its expiry.
+        """Return the session of an id and reset its expiry.
 
         Args:
-            id: What a client sent. Text of any kind and length is fine; what is no id costs no call of the backend.
+            id: What a client sent, of any length and with any characters. What cannot be an id costs no call of the
+                backend.
 
         Returns:
-            ``None`` if the store has issued no such id, or the session has ended or was rotated, or its data is not
-            valid as the type of the store any more. Nothing is renewed or created then.
+            ``None`` if the store has issued no such id, or the session has ended or was rotated, or its data is no
+            longer valid as the type of the store. Nothing is changed then.
         """
         hidden = [id]
         del id
         return drive(self._target.load(hidden.pop()))
 
+    def was_rotated(self, id: str) -> bool:
+        """Return whether an id was given up by ``rotate`` within the last minute.
+
+        A client that sends such an id has, or is about to receive, a newer one. So do not delete its cookie.
+        """
+        hidden = [id]
+        del id
+        return drive(self._target.was_rotated(hidden.pop()))
+
     def save(self, session: Session[Data]) -> None:
-        """Store the data and the user of a session and renew its expiry. Atomic.
+        """Store the data and the user of a session and reset its expiry. Atomic.
 
         Raises:
             SessionConflictError: It was changed elsewhere since it was loaded, or has ended. Nothing was changed.
-            SerializationError: The data cannot be stored, or could not be read back as the type of the store.
+            SerializationError: The data cannot be stored, or would come back as something else.
         """
         return drive(self._target.save(session))
 
-    def rotate(self, session: Session[Data]) -> Session[Data]:
-        """Give a session a new id, and store its data and user as ``save`` does. Atomic: the old id is dead at once.
+    def rotate(self, session: Session[Data], *, ttl: TTL | None = None) -> Session[Data]:
+        """Give a session a new id, and store its data and user as ``save`` does. Atomic: the old id ends at once.
 
-        Call it whenever a session gains rights, such as on login, so that nobody who knew the id before gains them.
+        Call it whenever a session gains rights, such as on login, so that an id that was known before does not gain
+        them.
+
+        Args:
+            session: The session.
+            ttl: Seconds without a ``load`` or ``save`` after which it ends from now on, as for "remember me"; left
+                out, its ttl stays as it is.
 
         Returns:
             The session that was given; it has the new id.
 
         Raises:
             SessionConflictError: It was changed elsewhere since it was loaded, or has ended. Nothing was changed.
-            SerializationError: The data cannot be stored, or could not be read back as the type of the store.
+            SerializationError: The data cannot be stored, or would come back as something else.
         """
-        return drive(self._target.rotate(session))
+        return drive(self._target.rotate(session, ttl=ttl))
 
     def revoke(self, id: str | Session[Data] | SessionInfo[Data]) -> bool:
-        """End a session. It cannot come back: whoever still has it cannot save it.
+        """End a session. It cannot come back: a copy of it that was loaded before cannot be saved.
 
         Args:
-            id: Its id, or the session, or what ``sessions_of`` told of it. An id that was rotated ends nothing.
+            id: Its id, or the session, or what ``sessions_of`` returned for it. An id that was rotated ends nothing.
 
         Returns:
             Whether there was one to end.
@@ -418,7 +450,7 @@ class SyncSessionStore(Face[SessionStore[Data]], Generic[Data]):
         return drive(self._target.revoke_user(user))
 
     def sessions_of(self, user: str) -> list[SessionInfo[Data]]:
-        """Return what there is to tell of the sessions of a user, the oldest first. Nothing is renewed."""
+        """Return the sessions of a user, the oldest first. No expiry is reset."""
         return drive(self._target.sessions_of(user))
 
 

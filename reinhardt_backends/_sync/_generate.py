@@ -328,8 +328,22 @@ def constructor(face: Face, source: Source, node: ast.ClassDef) -> str:
         f"class Sync{face.name}(Face[{target}]{generic and f', {generic}'}):\n{doc}    __slots__ = ()\n\n"
         f"{method.signature()}\n{method.docstring()}"
         f"        face = {backend} if isinstance({backend}, SyncBackend) else SyncBackend({backend})\n"
-        f"        super().__init__({face.name}({passed}))\n"
+        f"{construction(face.name, passed)}"
     )
+
+
+def construction(name: str, arguments: str) -> str:
+    """Return the statement that makes what is behind a face, wrapped as the formatter would have it."""
+    line = f"        super().__init__({name}({arguments}))\n"
+    if len(line) <= WIDTH + 1:
+        return line
+    line = f"            {name}({arguments})\n"
+    if len(line) > WIDTH + 1:
+        inner = f"                {arguments}\n"
+        if len(inner) > WIDTH + 1:
+            inner = "".join(f"                {argument},\n" for argument in arguments.split(", "))
+        line = f"            {name}(\n{inner}            )\n"
+    return f"        super().__init__(\n{line}        )\n"
 
 
 def write_face(face: Face, source: Source, faces: dict[str, str]) -> str:
