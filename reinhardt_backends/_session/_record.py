@@ -8,8 +8,10 @@ Plain JSON data can be compared with what is stored later, whatever type the dat
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
+
+from pydantic import BaseModel
 
 from .._errors import DeserializationError, SerializationError
 from .._types import MISSING, check_key
@@ -58,7 +60,7 @@ def plain_data(data: Any, type: Any) -> Any:
         reason = str(error)
     if reason:
         raise SerializationError(f"the data of a session is not a valid {type_name(type)}: {reason}")
-    if back.__class__ in {dict, list} and not _equal(data, back) and (changed := _changed(data, back)):
+    if not _equal(data, back) and (changed := _changed(data, back)):
         raise SerializationError(
             f"the data of a session has {changed}; store plain JSON data, or give the store a type that declares it"
         )
@@ -93,9 +95,11 @@ def _changed(given: Any, back: Any) -> str:
         odd = next((key for key in given if not isinstance(key, str) and key not in back), None)
         if odd is not None:
             return f"a key of type {type_name(odd.__class__)} that would come back as a str"
-        pairs = zip(given.values(), back.values(), strict=False)
+        pairs: Iterable[tuple[Any, Any]] = zip(given.values(), back.values(), strict=False)
     elif isinstance(back, list) and isinstance(given, list):
         pairs = zip(given, back, strict=False)
+    elif isinstance(back, BaseModel) and isinstance(given, back.__class__):
+        pairs = ((getattr(given, name), getattr(back, name)) for name in back.__class__.model_fields)
     elif isinstance(back, (*_SCALARS, list, dict)) and not isinstance(given, back.__class__):
         name = type_name(given.__class__)
         return f"a value of type {name} that would come back as a {type_name(back.__class__)}"
