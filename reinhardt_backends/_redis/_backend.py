@@ -30,7 +30,7 @@ from .._types import (
     check_ttl,
 )
 from .._values._codec import check_type, decode, encode
-from ._scripts import COMPARE_AND_DELETE, COMPARE_AND_SET, INCREMENT, PERSIST, RESTORE, Kind, is_unknown, script_of
+from ._scripts import COMPARE_AND_DELETE, COMPARE_AND_SET, INCREMENT, PERSIST, RESTORE, Kind, script_of
 
 if TYPE_CHECKING:
     import ssl
@@ -191,8 +191,10 @@ class RedisBackend(Backend):
         if milliseconds is None:
             data = await self._client.call(Kind.READ, b"GET", name)
             return default if data is None else decode(data, type, key=key)
-        begun = monotonic()
-        left, data = await self._client.call_many(Kind.ONCE, [(b"PTTL", name), (b"GETEX", name, b"PX", milliseconds)])
+        begun, deadline = monotonic(), self._client.deadline()
+        left, data = await self._client.call_many(
+            Kind.ONCE, [(b"PTTL", name), (b"GETEX", name, b"PX", milliseconds)], deadline=deadline
+        )
         if data is None:
             return default
         try:
@@ -200,7 +202,7 @@ class RedisBackend(Backend):
         except DeserializationError:
             # A call that raises has changed nothing: the expiry goes back to what it was.
             before = left if left < 0 else left - math.ceil((monotonic() - begun) * 1000)
-            await RESTORE.run(self._client, Kind.IDEMPOTENT, (name,), data, milliseconds, before)
+            await RESTORE.run(self._client, Kind.IDEMPOTENT, (name,), data, milliseconds, before, deadline=deadline)
             raise
 
     async def delete(self, key: str) -> bool:
@@ -216,15 +218,10 @@ class RedisBackend(Backend):
         try:
             if milliseconds is None:
                 return int(await self._client.call(Kind.ONCE, b"INCRBY", name, b"%d" % step))
-            try:
-                # As Script.run does, without a coroutine in between: what is counted is counted often.
-                return int(
-                    await self._client.call(Kind.ONCE, *INCREMENT.call, b"1", name, b"%d" % step, b"%d" % milliseconds)
-                )
-            except ResponseError as error:
-                if not is_unknown(error):
-                    raise
-            return int(await self._client.call(Kind.ONCE, *INCREMENT.source, 1, name, step, milliseconds))
+            # As Script.run does, without another coroutine in between: counters are incremented often.
+            return int(
+                await self._client.call(Kind.ONCE, *INCREMENT.call, b"1", name, b"%d" % step, b"%d" % milliseconds)
+            )
         except ResponseError as error:
             counter_error = _counter_error(key, error)
             if counter_error is None:
@@ -250,12 +247,13 @@ class RedisBackend(Backend):
             data = await self._client.call(Kind.ONCE, b"GETDEL", name)
             return default if data is None else decode(data, key=key)
         check_type(type)
+        deadline = self._client.deadline()
         while True:
-            data = await self._client.call(Kind.READ, b"GET", name)
+            data = await self._client.call(Kind.READ, b"GET", name, deadline=deadline)
             if data is None:
                 return default
             value = decode(data, type, key=key)
-            if await COMPARE_AND_DELETE.run(self._client, Kind.ONCE, (name,), data):
+            if await COMPARE_AND_DELETE.run(self._client, Kind.ONCE, (name,), data, deadline=deadline):
                 return value
 
     async def ttl(self, key: str) -> float | None:
@@ -285,11 +283,14 @@ class RedisBackend(Backend):
         pairs = [(self._full(key), encode(value)) for key, value in check_mapping(mapping)]
         expiry = _expiry(ttl)
         self._check_open()
+        deadline = self._client.deadline()
         for batch in _batches(pairs):
             if expiry:
-                await self._client.call_many(Kind.IDEMPOTENT, [(b"SET", *pair, *expiry) for pair in batch])
+                commands = [(b"SET", *pair, *expiry) for pair in batch]
+                await self._client.call_many(Kind.IDEMPOTENT, commands, deadline=deadline)
             else:
-                await self._client.call(Kind.IDEMPOTENT, b"MSET", *(word for pair in batch for word in pair))
+                words = (word for pair in batch for word in pair)
+                await self._client.call(Kind.IDEMPOTENT, b"MSET", *words, deadline=deadline)
 
     async def delete_many(self, keys: Iterable[str]) -> int:
         asked = check_keys(keys)
@@ -321,14 +322,7 @@ class RedisBackend(Backend):
         kind = Kind.IDEMPOTENT if step.harmless else Kind.ONCE
         script = script_of(step)
         names = [self._full(key) for key in keys]
-        if step.harmless:
-            return await script.run(self._client, kind, names, *args)
-        try:
-            return await self._client.call(kind, *script.call, b"%d" % len(names), *names, *args)
-        except ResponseError as error:
-            if not is_unknown(error):
-                raise
-        return await self._client.call(kind, *script.source, len(names), *names, *args)
+        return await self._client.call(kind, *script.call, b"%d" % len(names), *names, *args)
 
     async def _clear_prefix(self, prefix: str) -> None:
         async for names in _Pages(self._client, (self._prefix + prefix).encode()):

@@ -8,9 +8,10 @@ key.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from time import monotonic
-from typing import Any
+from typing import Any, Self
 
 from .._errors import BackendError
 from .._io import current_loop
@@ -18,9 +19,9 @@ from ._connections import LARGE, Node, SharedConnection
 from ._link import CallFailed
 from ._options import Options
 from ._pool import Pool
-from ._protocol import Refusal, error_for, is_read_only, pack
+from ._protocol import Refusal, error_for, is_read_only, is_unknown_script, pack
 from ._retry import History, refusal_in
-from ._scripts import Kind
+from ._scripts import Kind, with_source
 
 
 class Client:
@@ -44,22 +45,34 @@ class Client:
         """Whether the client, or its twin, was closed."""
         return self._node.closed
 
-    async def call(self, kind: Kind, *args: bytes | str | float) -> Any:
+    def with_timeout(self, seconds: float) -> Self:
+        """Return a view with the same connections, whose calls have this deadline."""
+        view = copy.copy(self)
+        view._timeout = seconds
+        return view
+
+    def deadline(self) -> float:
+        """Return the deadline of a verb that begins now, for those that take several calls."""
+        return monotonic() + self._timeout
+
+    async def call(self, kind: Kind, *args: bytes | str | float, deadline: float | None = None) -> Any:
         """Send one command and return its reply: ``bytes``, ``int``, ``None`` or a list of those.
 
         Args:
             kind: What may be done if no reply comes.
             *args: The words of the command.
+            deadline: When to give up, if the call is part of a verb that began earlier.
 
         Raises:
-            ResponseError: The server refused. ``NOSCRIPT`` is raised like any other refusal.
+            ResponseError: The server refused. A script that it does not know is sent to it.
             OutcomeUnknownError: A write may have been sent, and there was no reply.
             BackendClosedError: The client is closed, or was in the meantime.
             BackendConnectionError: The server could not be reached; nothing was changed.
         """
         data = pack(args)
         del args
-        deadline = monotonic() + self._timeout
+        if deadline is None:
+            deadline = monotonic() + self._timeout
         node = self._node
         trouble: CallFailed | Refusal | None = None
         try:
@@ -91,7 +104,9 @@ class Client:
         finally:
             del data
 
-    async def call_many(self, kind: Kind, commands: Sequence[tuple[bytes | str | float, ...]]) -> list[Any]:
+    async def call_many(
+        self, kind: Kind, commands: Sequence[tuple[bytes | str | float, ...]], *, deadline: float | None = None
+    ) -> list[Any]:
         """Send several commands in one round trip and return their replies in order.
 
         All replies are read; if some are refusals, the first is raised. Not atomic.
@@ -99,6 +114,7 @@ class Client:
         Args:
             kind: What may be done if no reply comes, for all of them alike.
             commands: The words of each command.
+            deadline: When to give up, if the call is part of a verb that began earlier.
 
         Raises:
             BackendError: As ``call`` does.
@@ -109,7 +125,7 @@ class Client:
         data = b"".join(map(pack, commands))
         del commands
         try:
-            replies = await self._persist(kind, data, count, monotonic() + self._timeout, None)
+            replies = await self._persist(kind, data, count, self.deadline() if deadline is None else deadline, None)
         finally:
             del data
         return replies if count > 1 else [replies]
@@ -145,7 +161,11 @@ class Client:
             while True:
                 source = self._source(data)
                 if trouble is not None:
-                    await history.consider(trouble, source.rest)
+                    script = with_source(data) if isinstance(trouble, Refusal) and is_unknown_script(trouble) else None
+                    if script is None:
+                        await history.consider(trouble, source.rest)
+                    else:
+                        data = script
                     trouble = None
                 link = await source.connected(deadline)
                 try:
@@ -182,10 +202,11 @@ class _BlockingClient(Client):
         self._node = node
         self._timeout = node.options.timeout
 
-    async def call(self, kind: Kind, *args: bytes | str | float) -> Any:
+    async def call(self, kind: Kind, *args: bytes | str | float, deadline: float | None = None) -> Any:
         data = pack(args)
         del args
-        deadline = monotonic() + self._timeout
+        if deadline is None:
+            deadline = monotonic() + self._timeout
         trouble: CallFailed | Refusal | None = None
         try:
             pool = self._node.pool

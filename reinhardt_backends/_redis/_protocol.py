@@ -99,6 +99,11 @@ def is_read_only(refusal: Refusal) -> bool:
     return parse(refusal)[0] == "READONLY"
 
 
+def is_unknown_script(refusal: Refusal) -> bool:
+    """Whether the command was not executed because the server does not know the script."""
+    return parse(refusal)[0] == "NOSCRIPT"
+
+
 def error_for(refusal: Refusal, location: str) -> BackendError:
     """The typed error for a refusal."""
     code, text = parse(refusal)

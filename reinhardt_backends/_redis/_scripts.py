@@ -1,7 +1,7 @@
 """What a command may do when no reply comes, and the Lua scripts: steps that no single command does atomically.
 
-A script is called by the digest of its source. A server that does not know it yet (``NOSCRIPT``: nothing was executed)
-is sent the source, and keeps it.
+A script is called by the digest of its source. A server that does not know it yet answers ``NOSCRIPT`` and has executed
+nothing; the client then sends the source (``with_source``), which the server keeps.
 
 Lua's numbers are doubles, exact up to 2**53. A counter past that is returned as the string that ``GET`` gives.
 """
@@ -9,11 +9,10 @@ Lua's numbers are doubles, exact up to 2**53. A counter past that is returned as
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
-
-from .._errors import BackendConnectionError, OutcomeUnknownError, ResponseError
 
 if TYPE_CHECKING:
     from .._atomic import Step
@@ -38,43 +37,47 @@ class Script:
 
     Attributes:
         call: The words that call it by its digest, before the number of keys.
-        source: The words that send it and call it.
     """
 
-    __slots__ = ("call", "source")
+    __slots__ = ("call",)
 
     def __init__(self, source: str) -> None:
         text = source.strip().encode()
-        self.call = (b"EVALSHA", hashlib.sha1(text, usedforsecurity=False).hexdigest().encode())
-        self.source = (b"EVAL", text)
+        digest = hashlib.sha1(text, usedforsecurity=False).hexdigest().encode()
+        self.call = (b"EVALSHA", digest)
+        _SOURCES[digest] = text
 
-    async def run(self, client: Client, kind: Kind, keys: Sequence[str], *args: bytes | str | float) -> Any:
+    async def run(
+        self,
+        client: Client,
+        kind: Kind,
+        keys: Sequence[str],
+        *args: bytes | str | float,
+        deadline: float | None = None,
+    ) -> Any:
         """Run the script with these ``KEYS`` and ``ARGV`` and return its reply."""
-        lost = False
-        try:
-            return await client.call(kind, *self.call, len(keys), *keys, *args)
-        except ResponseError as error:
-            if not is_unknown(error):
-                raise
-        except OutcomeUnknownError as error:
-            # The reply was lost, and the server that was asked again has forgotten its scripts, as after a restart.
-            if kind is Kind.ONCE or not is_unknown(error.__cause__):
-                raise
-            lost = True
-        try:
-            return await client.call(kind, *self.source, len(keys), *keys, *args)
-        except BackendConnectionError as error:
-            if not lost:
-                raise
-            raise OutcomeUnknownError(str(error)) from error
+        return await client.call(kind, *self.call, b"%d" % len(keys), *keys, *args, deadline=deadline)
 
 
-def is_unknown(error: BaseException | None) -> bool:
-    """Whether the server does not know the script, so that nothing was executed."""
-    return isinstance(error, ResponseError) and error.code == "NOSCRIPT"
+#: The source of each script, by its digest. There are as many scripts as the library has, so none is ever removed.
+_SOURCES: Final[dict[bytes, bytes]] = {}
+
+_CALL: Final = re.compile(rb"(\*\d+\r\n)\$7\r\nEVALSHA\r\n\$40\r\n([0-9a-f]{40})\r\n")
 
 
-# The expiry is looked at after the step, so that a counter without one gets it, whoever made it. A value that is no
+def with_source(data: bytes) -> bytes | None:
+    """Return a packed command that calls a script by its digest with the source in place of the digest.
+
+    ``None`` if it is no such command, or the script is not one of ours.
+    """
+    found = _CALL.match(data)
+    source = _SOURCES.get(found[2]) if found is not None else None
+    if found is None or source is None:
+        return None
+    return b"%b$4\r\nEVAL\r\n$%d\r\n%b\r\n%b" % (found[1], len(source), source, data[found.end() :])
+
+
+# The expiry is checked after the step, so that an existing counter without one gets it too. A value that is not an
 # integer ends the script at its first line, with nothing changed.
 INCREMENT: Final = Script("""
 local value = redis.call('INCRBY', KEYS[1], ARGV[1])
@@ -90,8 +93,8 @@ redis.call('PERSIST', KEYS[1])
 return 1
 """)
 
-# Takes back an expiry that was set in vain, unless somebody has written the key since, or removed or prolonged its
-# expiry. An expiry that would have run out by now removes the key.
+# Takes back an expiry that was set in vain, unless the key was written since, or its expiry was removed or prolonged.
+# An expiry that would have run out by now removes the key.
 RESTORE: Final = Script("""
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 local left = redis.call('PTTL', KEYS[1])
@@ -113,7 +116,7 @@ return redis.call('DEL', KEYS[1])
 
 
 def script_of(step: Step) -> Script:
-    """The script of an atomic step. There are as many steps as the library has, so none is ever forgotten."""
+    """Return the script of an atomic step."""
     script = _STEPS.get(step)
     if script is None:
         script = _STEPS[step] = Script(step.lua)
