@@ -22,7 +22,9 @@ from ._errors import UnsupportedOperationError
 
 T = TypeVar("T")
 
-_COMPOSED: Final = frozenset({"get_many", "set_many", "delete_many", "namespace", "ping", "aclose"})
+_COMPOSED: Final = frozenset(
+    {"get_many", "set_many", "delete_many", "namespace", "with_timeout", "wait_until_ready", "ping", "aclose"}
+)
 
 
 def check_backend(backend: Backend, component: str) -> Backend:

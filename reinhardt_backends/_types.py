@@ -120,6 +120,20 @@ def check_new_ttl(ttl: TTL | KeepTTL | None) -> int | KeepTTL | None:
     return ttl if isinstance(ttl, KeepTTL) else check_ttl(ttl)
 
 
+def check_seconds(seconds: float, name: str = "seconds") -> float:
+    """Return a timeout in seconds.
+
+    Raises:
+        TypeError: It is not a number, or it is a ``bool``.
+        ValueError: It is not finite, or not greater than 0.
+    """
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise TypeError(f"{name} must be a number of seconds, not {type(seconds).__name__}")
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise ValueError(f"{name} must be finite and more than 0")
+    return float(seconds)
+
+
 def check_count(by: int) -> int:
     """Return the step of a counter as an exact ``int``.
 

@@ -176,7 +176,7 @@ def test_signatures_overloads_and_documentation_are_those_of_the_backend(verb: s
 
 
 def test_it_has_the_verbs_and_nothing_else() -> None:
-    assert len(VERBS) == 21
+    assert len(VERBS) == 23
     public = {name for name in dir(SyncBackend) if not name.startswith("_")}
     assert public == {RENAMED.get(verb, verb) for verb in VERBS} | {"backend"}
 

@@ -1,9 +1,9 @@
 """``Backend``: the contract as an abstract class, with its documentation.
 
-A subclass writes the six abstract verbs. ``get_many``, ``set_many``, ``delete_many`` and ``namespace`` are composed of
-them; ``ping``, ``aclose`` and ``async with`` do no harm; the other verbs raise ``UnsupportedOperationError`` until the
-subclass provides them, since six verbs cannot make them atomic. Nothing here keeps state on the instance, so a subclass
-need not call ``super().__init__()``.
+A subclass writes the six abstract verbs. ``get_many``, ``set_many``, ``delete_many``, ``namespace``, ``with_timeout``
+and ``wait_until_ready`` are composed of them; ``ping``, ``aclose`` and ``async with`` do no harm; the other verbs raise
+``UnsupportedOperationError`` until the subclass provides them, since six verbs cannot make them atomic. Nothing here
+keeps state on the instance, so a subclass need not call ``super().__init__()``.
 
 The documentation of the verbs is here and nowhere else: backends inherit it, and the blocking face is generated from
 it.
@@ -12,13 +12,21 @@ it.
 from __future__ import annotations
 
 import importlib
+import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self, overload
 
 from typing_extensions import TypeVar
 
-from .._errors import UnsupportedOperationError
+from .._errors import (
+    BackendConnectionError,
+    BackendTimeoutError,
+    OutcomeUnknownError,
+    ResponseError,
+    UnsupportedOperationError,
+)
 from .._types import (
     MISSING,
     TTL,
@@ -28,6 +36,7 @@ from .._types import (
     check_mapping,
     check_name,
     check_new_ttl,
+    check_seconds,
 )
 from .._values._codec import encode
 
@@ -50,6 +59,8 @@ _SCHEMES: Final = {
     "unix": ".._redis:RedisBackend",
 }
 _CLEAR_BATCH: Final = 1000
+_FIRST_PAUSE: Final = 0.02
+_LONGEST_PAUSE: Final = 0.5
 
 
 def typed_as(verb: V) -> Callable[[Any], V]:
@@ -401,6 +412,42 @@ class Backend(ABC):
 
         return Namespace(self, check_name(name) + ":")
 
+    def with_timeout(self, seconds: float) -> Backend:
+        """Return a view of this backend whose calls end within a deadline of their own.
+
+        The view uses the same store and connections. A shorter deadline ends only its own call. Of several views, the
+        one made last sets the deadline. ``scan`` and ``clear`` have it for each page. Stores without I/O, such as
+        ``MemoryBackend``, need no deadline, and nothing changes for them. A user's backend is cancelled at the
+        deadline: reads raise ``BackendTimeoutError`` then, writes ``OutcomeUnknownError``. Closing the view closes the
+        view only.
+
+        Args:
+            seconds: The deadline of one call, more than 0.
+        """
+        from ._views import Namespace
+
+        return Namespace(self._with_timeout(check_seconds(seconds)), "")
+
+    async def wait_until_ready(self, timeout: float) -> None:
+        """Return as soon as the store answers a ``ping``; try again until then.
+
+        Args:
+            timeout: Seconds to wait at most, more than 0.
+
+        Raises:
+            BackendTimeoutError: It did not answer in time. The cause is the last failure.
+        """
+        until = monotonic() + check_seconds(timeout, "timeout")
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return await self._with_timeout(max(until - monotonic(), _FIRST_PAUSE)).ping()
+            except (BackendConnectionError, OutcomeUnknownError, ResponseError) as error:
+                if monotonic() + pause >= until:
+                    raise BackendTimeoutError(f"the store was not ready within {timeout:g} s") from error
+            await self._sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
     async def ping(self) -> None:
         """Reach the store, or raise."""
 
@@ -451,6 +498,21 @@ class Backend(ABC):
     def _blocking_twin(self) -> Backend | None:
         """Return a backend over the same store whose coroutines never suspend, or ``None`` if there is none."""
         return self if type(self).__dict__.get("never_suspends") is True else None
+
+    def _with_timeout(self, seconds: float) -> Backend:
+        """Return a backend over the same store and connections whose calls have this deadline."""
+        from ._deadline import Deadline
+
+        # What never suspends can neither wait for I/O nor be cancelled.
+        return self if self._blocking_twin() is self else Deadline(self, seconds)
+
+    async def _sleep(self, seconds: float) -> None:
+        if self._blocking_twin() is self:
+            time.sleep(seconds)  # noqa: ASYNC251 - it must not suspend
+            return
+        import anyio
+
+        await anyio.sleep(seconds)
 
     def _plain_verb(self, name: str) -> Callable[..., Any] | None:
         """Return the plain function under a verb that never suspends, if there is one. It takes the same arguments."""

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .._errors import BackendClosedError
-from .._types import TTL, KeepTTL, check_key, check_keys, check_mapping, check_name, check_prefix
+from .._types import TTL, KeepTTL, check_key, check_keys, check_mapping, check_name, check_prefix, check_seconds
 from ._backend import Backend, close_iterator
 
 if TYPE_CHECKING:
@@ -88,6 +88,9 @@ class View(Backend):
     async def ping(self) -> None:
         await self._call("ping")
 
+    async def wait_until_ready(self, timeout: float) -> None:
+        await self._call("wait_until_ready", timeout)
+
     async def aclose(self) -> None:
         await self._call("aclose")
 
@@ -102,7 +105,7 @@ class View(Backend):
 
 
 class _Closing:
-    """Whether a namespace is closed; shared with its blocking twin."""
+    """Whether a view is closed; shared with its blocking twin."""
 
     __slots__ = ("done",)
 
@@ -111,10 +114,7 @@ class _Closing:
 
 
 class Namespace(View):
-    """A view whose keys all begin with one prefix. Made by ``Backend.namespace``.
-
-    Closing it closes the view only.
-    """
+    """A view whose keys all begin with one prefix, which may be empty. Closing it closes the view only."""
 
     def __init__(self, parent: Backend, prefix: str, closing: _Closing | None = None) -> None:
         super().__init__(parent)
@@ -122,7 +122,7 @@ class Namespace(View):
         self._closing = closing or _Closing()
 
     def __repr__(self) -> str:
-        return f"<namespace {self._prefix!r} of {self._parent!r}>"
+        return f"<{f'namespace {self._prefix!r}' if self._prefix else 'view'} of {self._parent!r}>"
 
     def _full(self, key: str) -> str:
         if self._closing.done:
@@ -147,7 +147,8 @@ class Namespace(View):
         return await self._parent.increment(self._full(key), ttl, by=by)
 
     async def clear(self) -> None:
-        await self._parent._clear_prefix(self._full(""))
+        prefix = self._full("")
+        await (self._parent._clear_prefix(prefix) if prefix else self._parent.clear())
 
     async def add(self, key: str, value: Any, ttl: TTL | None = None) -> bool:
         return await self._parent.add(self._full(key), value, ttl)
@@ -189,9 +190,16 @@ class Namespace(View):
     def namespace(self, name: str) -> Backend:
         return Namespace(self._parent, self._full(check_name(name)) + ":")
 
+    def with_timeout(self, seconds: float) -> Backend:
+        return Namespace(self._parent._with_timeout(check_seconds(seconds)), self._full(""))
+
     async def ping(self) -> None:
         self._full("")
         await self._parent.ping()
+
+    async def wait_until_ready(self, timeout: float) -> None:
+        self._full("")
+        await self._parent.wait_until_ready(timeout)
 
     async def aclose(self) -> None:
         self._closing.done = True
@@ -201,6 +209,9 @@ class Namespace(View):
 
     async def _run_step(self, step: Step, keys: Sequence[str], args: Sequence[str | int | float | bytes]) -> Any:
         return await self._parent._run_step(step, [self._full(key) for key in keys], args)
+
+    def _with_timeout(self, seconds: float) -> Backend:
+        return Namespace(self._parent._with_timeout(seconds), self._prefix, self._closing)
 
     def _blocking_twin(self) -> Backend | None:
         twin = self._parent._blocking_twin()

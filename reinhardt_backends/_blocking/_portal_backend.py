@@ -43,6 +43,9 @@ class PortalBackend(View):
     def scan(self, prefix: str = "") -> AsyncIterator[str]:
         return PortalKeys(self._runner.iterate(lambda: self._parent.scan(prefix)))
 
+    def _with_timeout(self, seconds: float) -> Backend:
+        return PortalBackend(self._parent._with_timeout(seconds), self._runner.runtime)
+
     def _blocking_twin(self) -> Backend | None:
         return self
 

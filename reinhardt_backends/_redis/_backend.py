@@ -8,7 +8,6 @@ redis-py and hiredis are imported when the first backend is made.
 
 from __future__ import annotations
 
-import copy
 import math
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from urllib.parse import unquote_plus
 
-from .._backend import Backend, typed_as
+from .._backend import Backend, Deadline, typed_as
 from .._errors import BackendClosedError, CounterError, DeserializationError, ResponseError
 from .._types import (
     TTL,
@@ -331,9 +330,20 @@ class RedisBackend(Backend):
     def _blocking_twin(self) -> Backend | None:
         if type(self) is not RedisBackend and type(self).__dict__.get("never_suspends") is not True:
             return None
-        twin = copy.copy(self)
-        twin._client = self._client.blocking()
-        return twin
+        client = self._client.blocking()
+        return self if client is self._client else self._with_client(client)
+
+    def _with_timeout(self, seconds: float) -> Backend:
+        view = self._with_client(self._client.with_timeout(seconds))
+        # A subclass may wait for other things, too.
+        return Deadline(view, seconds) if self._blocking_twin() is None else view
+
+    def _with_client(self, client: Client) -> Self:
+        """Return a view of this backend that uses the same connections through another client."""
+        view = type(self).__new__(type(self))
+        view.__dict__.update(self.__dict__)
+        view._client = client
+        return view
 
     def _check_open(self) -> None:
         """Refuse what would have nothing to send, and so would not find out."""

@@ -348,6 +348,31 @@ class SyncBackend(BackendFace, over=Backend):
         """
         return SyncBackend(self._backend.namespace(name), runtime=self._runtime)
 
+    def with_timeout(self, seconds: float) -> SyncBackend:
+        """Return a view of this backend whose calls end within a deadline of their own.
+
+        The view uses the same store and connections. A shorter deadline ends only its own call. Of several views, the
+        one made last sets the deadline. ``scan`` and ``clear`` have it for each page. Stores without I/O, such as
+        ``MemoryBackend``, need no deadline, and nothing changes for them. A user's backend is cancelled at the
+        deadline: reads raise ``BackendTimeoutError`` then, writes ``OutcomeUnknownError``. Closing the view closes the
+        view only.
+
+        Args:
+            seconds: The deadline of one call, more than 0.
+        """
+        return SyncBackend(self._backend.with_timeout(seconds), runtime=self._runtime)
+
+    def wait_until_ready(self, timeout: float) -> None:
+        """Return as soon as the store answers a ``ping``; try again until then.
+
+        Args:
+            timeout: Seconds to wait at most, more than 0.
+
+        Raises:
+            BackendTimeoutError: It did not answer in time. The cause is the last failure.
+        """
+        return drive(self._target.wait_until_ready(timeout))
+
     def ping(self) -> None:
         """Reach the store, or raise."""
         return drive(self._target.ping())

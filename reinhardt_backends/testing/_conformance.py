@@ -14,9 +14,10 @@ from ._required_verbs import SixVerbs
 from ._runner import FURTHER_VERBS
 from ._sharing import Sharing
 from ._values import Values
+from ._views import Views
 
 
-class BackendConformance(Terms, SixVerbs, FurtherVerbs, Values, Sharing):
+class BackendConformance(Terms, SixVerbs, FurtherVerbs, Values, Sharing, Views):
     """What every backend must pass. Subclass it as ``Test...`` and override what follows.
 
     Attributes:

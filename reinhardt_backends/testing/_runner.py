@@ -155,6 +155,9 @@ class AsyncClothes:
     def namespace(self, name: str) -> AsyncClothes:
         return AsyncClothes(self._face.namespace(name))
 
+    def with_timeout(self, seconds: float) -> AsyncClothes:
+        return AsyncClothes(self._face.with_timeout(seconds))
+
     async def scan(self, prefix: str = "") -> AsyncIterator[str]:
         for key in self._face.scan(prefix):
             yield key
