@@ -136,13 +136,7 @@ class Client:
 
     def blocking(self) -> Client:
         """Return a twin for callers without an event loop: its coroutines never suspend. Closing either closes both."""
-        return _BlockingClient(self._node, self._timeout)
-
-    def with_timeout(self, seconds: float) -> Self:
-        """A client on the same connections whose calls have this deadline."""
-        view = copy.copy(self)
-        view._timeout = seconds
-        return view
+        return _BlockingClient(self._node)
 
     def _source(self, data: bytes) -> SharedConnection | Pool:
         """Return where the calling task or thread gets its connection from."""
@@ -204,9 +198,9 @@ class Client:
 class _BlockingClient(Client):
     """A client whose callers are threads."""
 
-    def __init__(self, node: Node, timeout: float) -> None:
+    def __init__(self, node: Node) -> None:
         self._node = node
-        self._timeout = timeout
+        self._timeout = node.options.timeout
 
     async def call(self, kind: Kind, *args: bytes | str | float, deadline: float | None = None) -> Any:
         data = pack(args)
