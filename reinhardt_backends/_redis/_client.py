@@ -136,7 +136,7 @@ class Client:
 
     def blocking(self) -> Client:
         """Return a twin for callers without an event loop: its coroutines never suspend. Closing either closes both."""
-        return _BlockingClient(self._node)
+        return _BlockingClient(self._node).with_timeout(self._timeout)
 
     def _source(self, data: bytes) -> SharedConnection | Pool:
         """Return where the calling task or thread gets its connection from."""
