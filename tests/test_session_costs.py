@@ -8,7 +8,9 @@ from typing import Any
 import anyio
 
 from reinhardt_backends import RedisBackend, SessionStore
+from reinhardt_backends.asgi import SessionMiddleware
 
+from .asgi.driving import call, http
 from .server_stats import Work, reset_stats, work
 from .servers import Server
 
@@ -86,3 +88,34 @@ def test_a_load_and_a_write_cost_the_same_beside_many_sessions_of_the_user(own_s
     one, many = anyio.run(cost, 1), anyio.run(cost, 500)
     assert many.commands <= one.commands
     assert many.received + many.sent <= (one.received + one.sent) * 1.05
+
+
+def test_many_requests_that_write_one_session_cost_as_many_times_one(own_server: Server) -> None:
+    async def cost(requests: int) -> Work:
+        async with RedisBackend(own_server.url, prefix=f"{requests}:") as backend:
+            store = SessionStore(backend, ANYTHING, ttl=60)
+            session = await store.create({"begun": True}, user="bob")
+            arrived, numbers = 0, iter(range(requests))
+            all_there = anyio.Event()
+
+            async def app(scope: Any, receive: Any, send: Any) -> None:
+                nonlocal arrived
+                scope["session"][f"n{next(numbers)}"] = 1
+                arrived += 1
+                if arrived == requests:
+                    all_there.set()
+                await all_there.wait()
+                await send({"type": "http.response.start", "status": 200, "headers": []})
+
+            middleware = SessionMiddleware(app, store)
+            reset_stats(own_server)
+            await together(requests, lambda: call(middleware, http([("cookie", f"session={session.id}")])))
+            done = work(own_server)
+            loaded = await store.load(session.id)
+            assert loaded is not None
+            assert len(loaded.data) == 1 + requests
+            return done
+
+    few, many = anyio.run(cost, 20), anyio.run(cost, 200)
+    assert many.commands <= 200 * 30
+    assert many.commands <= 10 * few.commands * TOLERANCE

@@ -7,14 +7,14 @@ import inspect
 import math
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import anyio
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel, TypeAdapter
 
 from reinhardt_backends import Backend, MemoryBackend, RedisBackend, SerializationError, SessionStore
 from reinhardt_backends._blocking import drive
@@ -118,6 +118,17 @@ async def test_the_cookie_has_the_attributes_asked_for(store: SessionStore[Any])
     assert await client.data() == {"a": 1}
     answer = await client.visit(lambda session: session.clear())
     assert answer["set-cookie"] == "sid=; Path=/app; Domain=example.org; HttpOnly; SameSite=Strict; Max-Age=0"
+
+
+async def test_the_cookie_can_be_bound_to_its_host_and_to_the_embedding_site(store: SessionStore[Any]) -> None:
+    client = Client(store, cookie="__Host-sid", partitioned=True, same_site="none")
+    answer = await client.visit(lambda session: session.update(a=1))
+    assert re.match(
+        r"__Host-sid=[\w-]{64}; Path=/; HttpOnly; SameSite=None; Secure; Partitioned;", answer["set-cookie"]
+    )
+    assert await client.data() == {"a": 1}
+    answer = await client.visit(lambda session: session.clear())
+    assert "Secure; Partitioned; Max-Age=0" in answer["set-cookie"]
 
 
 @pytest.mark.parametrize(("max_age", "shown"), [(90, 90), (timedelta(minutes=2), 120), (0.5, 1), (10**6, 3600)])
@@ -571,12 +582,28 @@ async def test_a_store_of_a_model_shows_its_fields_and_checks_them(backend: Back
         await client.visit(lambda session: session.update(seen="all"))
 
 
-async def test_a_store_of_something_else_is_an_error(backend: Backend) -> None:
-    store = SessionStore(backend, list[int], ttl=60)
-    client = Client(store)
-    client.cookie = f"session={(await store.create([1])).id}"
-    with pytest.raises(TypeError, match="JSON object"):
-        await client.visit()
+class Account(BaseModel):
+    name: str
+
+
+@pytest.mark.parametrize("data_type", [list[int], str, Account, RootModel[list[int]], int | None])
+async def test_a_store_whose_data_is_no_object_or_cannot_be_empty_is_refused(data_type: Any) -> None:
+    store: SessionStore[Any] = SessionStore(MemoryBackend(), data_type, ttl=60)
+    with pytest.raises(TypeError, match="a JSON object that may be empty"):
+        SessionMiddleware(application(lambda _: None), store)
+
+
+@pytest.mark.parametrize("data_type", [dict, dict[str, int], Any, Visit, TypeAdapter(Visit)])
+async def test_a_store_whose_data_may_be_an_empty_object_is_taken(data_type: Any) -> None:
+    SessionMiddleware(application(lambda _: None), SessionStore(MemoryBackend(), data_type, ttl=60))
+
+
+async def test_data_that_would_come_back_as_another_type_is_refused_at_the_first_write(
+    client: Client, backend: Backend
+) -> None:
+    with pytest.raises(SerializationError, match="of type datetime that would come back as a str"):
+        await client.visit(lambda session: session.update(at=datetime.now(UTC)))
+    assert await keys(backend) == []
 
 
 async def test_no_repr_shows_an_id_or_data(client: Client) -> None:
@@ -611,6 +638,8 @@ async def test_names_are_text(client: Client) -> None:
         ({"cookie": "__Host-s", "secure": False}, ValueError),
         ({"cookie": "__Host-s", "path": "/a"}, ValueError),
         ({"cookie": "__Host-s", "domain": "example.org"}, ValueError),
+        ({"partitioned": True, "secure": False}, ValueError),
+        ({"on_error": "ignore"}, ValueError),
         ({"max_age": 0}, ValueError),
         ({"max_age": "1h"}, TypeError),
     ],
