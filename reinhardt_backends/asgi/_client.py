@@ -1,9 +1,9 @@
-"""Who a client is, by its address.
+"""The address of a client.
 
-The address is that of the socket, which nobody can choose at will. Behind a proxy that is the proxy's; the proxy has
-appended the address that it saw to ``X-Forwarded-For``. Everything to the left of that is what the client sent, so
-the field is read from the right: as long as a hop is a proxy that is trusted, what it appended is true, and is the hop
-before it. The first that is not trusted is the client, and whatever stands further left is never looked at.
+It is the address of the socket, which a client cannot choose freely. Behind a proxy that is the address of the proxy,
+which has appended the address that it saw to ``X-Forwarded-For``. Everything to the left of that is what the client
+sent, so the field is read from the right: as long as a hop is a trusted proxy, what it appended is true and is the hop
+before it. The first hop that is not trusted is the client; what stands further left is never looked at.
 """
 
 from __future__ import annotations
@@ -19,26 +19,36 @@ Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
 
 UNIX: Final = "unix"
-"""As a trusted proxy: whoever connects over a unix socket, and so has no address."""
+"""As a trusted proxy: any peer that connects over a unix socket, and so has no address."""
 
 _UNKNOWN: Final = "unknown"
 _MOST_HOPS: Final = 32
 _WITH_PORT: Final = re.compile(r"\[([^\]]*)\](?::\d+)?|([^:]*):\d+")
 _LONGEST: Final = 64
+_NAT64: Final = IPv6Network("64:ff9b::/96")
+"""The addresses under which a network without IPv4 sees IPv4 clients (RFC 6052)."""
 
 
 class ClientAddress:
     """Tells clients apart by their address: the default key of ``ThrottleMiddleware``, and part of one of your own.
 
-    Called with the scope of a request, it returns the address of the client as text. Of an IPv6 address it is the
-    network, such as ``"2001:db8::/64"``, since whoever has one address there has them all. A client without an address
-    is ``"unknown"``, and all of these are one.
+    Call it with the scope of a request::
+
+        address = ClientAddress(["10.0.0.0/8"])
+
+        def key(scope):
+            return f"{scope['path']} {address(scope)}"
+
+    It returns the address of the client as text. For an IPv6 address that is its network, such as ``"2001:db8::/64"``,
+    since a client usually has all addresses of its network; for an IPv4 address that is written as an IPv6 address
+    (``::ffff:203.0.113.7``, and ``64:ff9b::203.0.113.7`` behind NAT64) it is the IPv4 address. A client without an
+    address is ``"unknown"``, and all such clients are one.
 
     Args:
         trusted_proxies: Addresses and networks, such as ``"10.0.0.1"`` and ``"10.0.0.0/8"``, whose ``X-Forwarded-For``
-            is believed; ``"unix"`` for a proxy that connects over a unix socket. Name proxies only: whoever else is
-            there can pretend to be anybody. Without any, the field is ignored.
-        ipv6_prefix: How many bits of an IPv6 address make a client.
+            is believed; ``"unix"`` for a proxy that connects over a unix socket. Name proxies only: any other machine
+            there could pretend to be any client. Without any, the field is ignored.
+        ipv6_prefix: How many bits of an IPv6 address identify a client.
 
     Raises:
         TypeError: ``trusted_proxies`` is a single ``str``, or ``ipv6_prefix`` is not an ``int``.
@@ -69,7 +79,7 @@ class ClientAddress:
         return _UNKNOWN if address is None else self._text(address)
 
     def _forwarded(self, scope: Scope, hop: Address | None) -> Address | None:
-        """Return the client that trusted proxies tell of; the farthest of them if they do not tell."""
+        """Return the client that trusted proxies report; the farthest of the proxies if they report none."""
         entries = b",".join(fields_of(scope, b"x-forwarded-for")).decode("latin-1")
         for entry in reversed(entries.rsplit(",", _MOST_HOPS)):
             if (address := read_address(entry.strip())) is None:
@@ -91,7 +101,7 @@ class ClientAddress:
 
 
 def read_address(text: str) -> Address | None:
-    """Return the address that is written, with a port or a zone or without; ``None`` if there is none."""
+    """Return the address in a text, which may have a port or a zone; ``None`` if there is none."""
     if len(text) > _LONGEST:
         return None
     if found := _WITH_PORT.fullmatch(text):
@@ -100,8 +110,14 @@ def read_address(text: str) -> Address | None:
         address = ip_address(text.partition("%")[0])
     except ValueError:
         return None
-    # One client must not have two keys, on a socket that takes both kinds of address.
-    return (address.ipv4_mapped if isinstance(address, IPv6Address) else None) or address
+    return _embedded(address) if isinstance(address, IPv6Address) else address
+
+
+def _embedded(address: IPv6Address) -> Address:
+    """Return the IPv4 address that an IPv6 address stands for, if it does, so that a client has one key only."""
+    if address in _NAT64:
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address
 
 
 def _network(proxy: str | Address | Network) -> Network:

@@ -7,7 +7,7 @@ their work: n of them would need about n² commands.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Final
 
 import anyio
@@ -31,7 +31,7 @@ class Turns:
         self._turns: dict[tuple[int, str], _Turn] = {}
 
     @contextlib.asynccontextmanager
-    async def take(self, name: str) -> AsyncIterator[None]:
+    async def take(self, name: str) -> AsyncGenerator[None]:
         """Wait for a turn, and hold it for the length of the block."""
         key = (id(current_token().native_token), name)
         turn = self._turns.setdefault(key, _Turn())

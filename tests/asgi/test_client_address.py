@@ -1,4 +1,4 @@
-"""Nobody chooses by what address they are known."""
+"""The address by which a client is known, which it cannot choose."""
 
 from __future__ import annotations
 
@@ -77,6 +77,10 @@ def test_of_proxies_alone_it_is_the_farthest() -> None:
         ("[2001:db8::1]", "2001:db8::/64"),
         ("2001:DB8:0::1", "2001:db8::/64"),
         ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("64:ff9b::203.0.113.7", "203.0.113.7"),
+        ("64:ff9b::cb00:7107", "203.0.113.7"),
+        ("[64:ff9b::203.0.113.7]:5555", "203.0.113.7"),
+        ("64:ff9b:1::203.0.113.7", "64:ff9b:1::/64"),
         ("fe80::1%eth0", "fe80::/64"),
     ],
 )
