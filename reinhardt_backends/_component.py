@@ -12,15 +12,22 @@ component that waits keeps its way of waiting in the attribute ``_waiting``; its
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final, Protocol, TypeVar, cast
+import weakref
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast
 
 from ._backend import Backend, View
 from ._errors import UnsupportedOperationError
 
 T = TypeVar("T")
+
+Caller: TypeAlias = weakref.ref[Any]
+"""The identity of a task or thread. Equal as long as that lives, and not kept alive by it."""
 
 _COMPOSED: Final = frozenset(
     {"get_many", "set_many", "delete_many", "namespace", "with_timeout", "wait_until_ready", "ping", "aclose"}
@@ -156,8 +163,92 @@ class Signal:
             self._wakers.remove(wake)
 
 
+class Waiter:
+    """A place in a ``Line``."""
+
+    __slots__ = ("caller", "nested", "signal")
+
+    def __init__(self, caller: Caller | None, nested: bool) -> None:
+        self.caller = caller
+        self.nested = nested
+        self.signal = Signal()
+
+
+class Line:
+    """The waiters of one process in order of arrival, whatever tasks, event loops and threads they are in.
+
+    As in ``Signal``, every change is one atomic operation. The child of a fork starts with an empty line.
+    """
+
+    def __init__(self) -> None:
+        self._start()
+
+    def _start(self) -> None:
+        self._pid = os.getpid()
+        self._waiters: deque[Waiter] = deque()
+        self._callers: set[Caller | None] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._waiters)
+
+    def includes(self, caller: Caller | None) -> bool:
+        """Whether a caller is in the line. A signal handler runs in the thread that it interrupts."""
+        if self._pid != os.getpid():
+            self._start()
+        return caller is not None and caller in self._callers
+
+    def join(self, caller: Caller | None) -> Waiter:
+        """Take the last place. A caller that is in the line already gets a place beside it, and never waits."""
+        waiter = Waiter(caller, self.includes(caller))
+        if not waiter.nested:
+            self._waiters.append(waiter)
+            self._callers.add(caller)
+        return waiter
+
+    def leave(self, waiter: Waiter) -> None:
+        """Give up a place, and wake the first waiter."""
+        if not waiter.nested:
+            with contextlib.suppress(ValueError):
+                self._waiters.remove(waiter)
+            self._callers.discard(waiter.caller)
+        self.wake_first()
+
+    def wake_first(self) -> None:
+        """Wake the first waiter, so that it looks again."""
+        with contextlib.suppress(IndexError):
+            self._waiters[0].signal.give()
+
+    def is_first(self, waiter: Waiter) -> bool:
+        """Whether it is a waiter's turn."""
+        try:
+            return waiter.nested or self._waiters[0] is waiter
+        except IndexError:
+            return True
+
+    async def reach_front(self, waiter: Waiter, waiting: Waiting, until: float | None) -> bool:
+        """Wait until a waiter is the first, or until some time. Return whether it is."""
+        while not self.is_first(waiter):
+            waiter.signal = signal = Signal()
+            left = None if until is None else until - waiting.now()
+            if self.is_first(waiter):
+                break
+            if left is not None and left <= 0:
+                return False
+            await waiting.wait(signal, left)
+        return True
+
+    async def pause(self, waiter: Waiter, waiting: Waiting, seconds: float) -> None:
+        """Sleep for some time, or until ``wake_first`` wakes this waiter."""
+        waiter.signal = signal = Signal()
+        await waiting.wait(signal, seconds)
+
+
 class Waiting(Protocol):
     """A way to wait."""
+
+    def caller(self) -> Caller | None:
+        """Return the identity of the running task or thread; ``None`` if it has none."""
+        ...
 
     def now(self) -> float:
         """Return the time of the clock by which ``sleep`` sleeps, in seconds."""
@@ -175,9 +266,22 @@ class Waiting(Protocol):
         """Await what must come to its end even if the caller is cancelled, such as giving back what it holds."""
         ...
 
+    def background(self, work: Callable[[], Coroutine[Any, Any, None]]) -> AbstractAsyncContextManager[None]:
+        """Run something beside a block. Enter and leave the block in one task."""
+        ...
+
 
 class _InLoop:
     """In the caller's event loop. Cancelling ends the wait and nothing else."""
+
+    def caller(self) -> Caller | None:
+        import anyio
+
+        try:
+            return weakref.ref(anyio.get_current_task().coro)
+        except (RuntimeError, TypeError):
+            # No event loop runs, or the task runs something that cannot be referred to weakly.
+            return None
 
     def now(self) -> float:
         import anyio
@@ -216,9 +320,21 @@ class _InLoop:
             results.append(await work)
         return results[0]
 
+    @asynccontextmanager
+    async def background(self, work: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+        import anyio
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(work)
+            yield
+            group.cancel_scope.cancel()
+
 
 class _InThread:
     """In the calling thread, which blocks."""
+
+    def caller(self) -> Caller | None:
+        return weakref.ref(threading.current_thread())
 
     def now(self) -> float:
         return time.monotonic()
@@ -240,17 +356,26 @@ class _InThread:
     async def finish(self, work: Awaitable[T]) -> T:
         return await work
 
+    @asynccontextmanager
+    async def background(self, work: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+        def run() -> None:
+            drive(work())
+
+        # What it waits for ends with the block, and an interpreter that exits need not wait for it.
+        threading.Thread(target=run, name="reinhardt_backends background", daemon=True).start()
+        yield
+
 
 IN_LOOP: Final[Waiting] = _InLoop()
 IN_THREAD: Final[Waiting] = _InThread()
 
 
 def check_timeout(timeout: float) -> float:
-    """Return the seconds that somebody is ready to wait.
+    """Return the seconds that a caller is ready to wait.
 
     Raises:
-        TypeError: They are not a number.
-        ValueError: They are negative.
+        TypeError: It is not a number.
+        ValueError: It is negative or NaN.
     """
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
         raise TypeError(f"a timeout must be seconds, not {type(timeout).__name__}")

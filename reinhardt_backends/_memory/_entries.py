@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from .._errors import BackendClosedError, CounterError
-from .._types import MAX_COUNT, MAX_TTL, MIN_COUNT, TTL, KeepTTL, check_key, check_ttl
+from .._types import MAX_COUNT, MAX_TTL, MIN_COUNT, MISSING, TTL, KeepTTL, check_key, check_ttl
 from .._values._codec import pack, unpack
 from ._bounded import BoundedMapping, check_bounds
 from ._expiry import UNFILED, ExpiryRing
@@ -188,6 +188,10 @@ class Entries:
             if write is None:
                 continue
             value, seconds = write
+            if value is MISSING:
+                if entry is not None and not self._remove(key, entry):
+                    return False
+                continue
             if seconds is not None:
                 expiry = now + seconds
             else:

@@ -1,4 +1,4 @@
-# Generated from _throttle/_throttle.py, _cache/_cache.py, _session/_store.py, _lock.py. Do not edit.
+# Generated from _throttle/_throttle.py, _cache/_cache.py, _session/_store.py, _lock/_lock.py. Do not edit.
 # Change those, and run python -m reinhardt_backends._sync._generate
 """The blocking faces: what is asynchronous elsewhere, for code that does not await."""
 
@@ -13,7 +13,7 @@ from .._blocking._face import Face
 from .._cache._cache import Cache, Factory, OnCacheError, Value
 from .._cache._cached import SyncCachedDecorator
 from .._component import drive
-from .._lock import Lock
+from .._lock._lock import Lock
 from .._session._session import Data, Session, SessionInfo
 from .._session._store import SessionStore
 from .._throttle._limiters import Algorithm
@@ -457,38 +457,54 @@ class SyncSessionStore(Face[SessionStore[Data]], Generic[Data]):
 class SyncLock(Face[Lock]):
     """A lock in a store: of all who use this name on it, at most one holds it, until it is released or expires.
 
-    Entering it as a context manager waits for it, and leaving releases it. One object may be shared by any number of
-    tasks, event loops and threads; those that use the same object also wait for each other. It is not re-entrant: who
-    holds it and asks for it again waits for himself.
+    ``async with lock`` waits for it and releases it at the end. One object may be shared by any number of tasks, event
+    loops and threads. Those of one process get the lock in order of arrival, and processes take turns. It is not
+    re-entrant: a task or thread that holds it and asks for it again gets a ``RuntimeError``.
 
-    What it guarantees: while a holder's ttl has not run out, nobody else takes the lock; only who holds it releases or
+    What it guarantees: while a holder's ttl has not run out, nobody else takes the lock; only its holder releases or
     extends it; a holder that dies blocks the others for ``ttl`` seconds at most.
 
     What it does not: a holder that is paused for longer than the ttl, by a garbage collector, a slow disk or a
-    suspended machine, goes on as if it still held the lock, while somebody else does. A store that loses its last
-    writes, as Redis may when a replica takes over, may give it twice. So let it save work that would otherwise be done
-    twice, and where being wrong does harm, send ``token`` along with each write, and have what is written to refuse a
-    token smaller than one it has seen: the token grows with each time the lock is taken, as long as its counter is
-    neither deleted nor evicted.
+    suspended machine, goes on as if it still held the lock, while another holder has taken it. A store that loses its
+    last writes, as Redis may when a replica takes over, may give it twice. So let it save work that would otherwise be
+    done twice, and where being wrong does harm, send ``token`` along with each write, and have the target of the write
+    refuse a token smaller than one it has seen. Tokens grow: each is the last one plus one, or the store's time in
+    microseconds if that is more. The last token is kept for 24 hours after its last use; so tokens shrink only if the
+    store loses it (24 hours without use, eviction, a failover that loses writes) and its clock is then set back to
+    before it.
 
     Needs ``add``, ``compare_and_set`` and ``compare_and_delete``.
 
     Args:
-        backend: Where the lock is.
-        name: Its name. The keys are ``"lock:" + name`` and ``"lock-token:" + name``; the latter, a counter, stays.
+        backend: Where the lock is. It must not evict live keys.
+        name: Its name. The keys are ``{lock:NAME}`` and ``{lock:NAME}:token``, which share a slot in a cluster.
         ttl: Seconds, or a ``timedelta``, after which it is free again if it was neither released nor extended.
+        timeout: Seconds to wait for it at most, for ``async with`` and for ``acquire`` without a timeout of its own;
+            ``None`` for as long as it takes.
+        renew: Whether ``async with`` extends the lock every third of its ttl while the block runs. A block can see in
+            ``lost`` that this failed. In an event loop, enter and leave the block in one task.
+        evictable: Whether to accept a backend that evicts live keys, so that the lock may be held twice.
 
     Raises:
-        TypeError: ``backend`` is not a ``Backend``, or an argument is not what it must be.
-        ValueError: The name is empty, or the ttl out of range.
-        UnsupportedOperationError: The backend does not provide what it needs. The message names the verbs.
+        TypeError: ``backend`` is not a ``Backend``, or an argument has the wrong type.
+        ValueError: The name is empty, the ttl or timeout out of range, or the backend evicts live keys.
+        UnsupportedOperationError: The backend does not provide a verb that the lock needs. The message names the verbs.
     """
 
     __slots__ = ()
 
-    def __init__(self, backend: Backend | SyncBackend, name: str, *, ttl: TTL) -> None:
+    def __init__(
+        self,
+        backend: Backend | SyncBackend,
+        name: str,
+        *,
+        ttl: TTL,
+        timeout: float | None = None,
+        renew: bool = False,
+        evictable: bool = False,
+    ) -> None:
         face = backend if isinstance(backend, SyncBackend) else SyncBackend(backend)
-        super().__init__(Lock(face._target, name, ttl=ttl))
+        super().__init__(Lock(face._target, name, ttl=ttl, timeout=timeout, renew=renew, evictable=evictable))
 
     @property
     def name(self) -> str:
@@ -497,21 +513,33 @@ class SyncLock(Face[Lock]):
 
     @property
     def token(self) -> int | None:
-        """The fencing token of the holder, as far as this object holds the lock or held it last; else ``None``."""
+        """The fencing token of the caller's hold; without one, that with which this object last took the lock."""
         return self._target.token
+
+    @property
+    def lost(self) -> bool:
+        """Whether the caller's hold is known to have ended before its release. Asks nothing of the store.
+
+        So it is when ``extend`` or the renewal found the lock expired, when another task or thread took it with this
+        object, or when its ttl has run out on the clock of this machine.
+        """
+        return self._target.lost
 
     def acquire(self, timeout: float | None = None) -> bool:
         """Wait for the lock and take it.
 
         Args:
-            timeout: Seconds to wait at most; 0 to try once; ``None`` for as long as it takes.
+            timeout: Seconds to wait at most; 0 to try once; ``None`` for the timeout of the lock, if it has one.
 
         Returns:
-            Whether it was taken.
+            Whether it was taken. ``False`` only if it was seen held.
 
         Raises:
             TypeError, ValueError: The timeout is not a number, or negative.
-            BackendError: The store is away or refuses to serve.
+            RuntimeError: The calling task or thread holds the lock, or waits for it already.
+            BackendTimeoutError: The store did not answer in time. The lock may have been taken: it is then released if
+                the store can be reached, and expires otherwise.
+            BackendError: The store could not be reached or refused to serve.
         """
         return drive(self._target.acquire(timeout))
 
@@ -519,11 +547,11 @@ class SyncLock(Face[Lock]):
         """Give the lock back.
 
         Returns:
-            Whether it was still held; ``False`` if it had expired. Nobody else's lock is ever released.
+            Whether it was still held; ``False`` if it had expired. The lock of another holder is never released.
 
         Raises:
             RuntimeError: This object has not taken the lock.
-            BackendError: The store is away or refuses to serve; the lock will expire.
+            BackendError: The store could not be reached or refused to serve; the lock will expire.
         """
         return drive(self._target.release())
 
@@ -538,16 +566,20 @@ class SyncLock(Face[Lock]):
 
         Raises:
             RuntimeError: This object has not taken the lock.
-            BackendError: The store is away or refuses to serve.
+            BackendError: The store could not be reached or refused to serve.
         """
         return drive(self._target.extend(ttl))
 
     def locked(self) -> bool:
-        """Return whether anybody holds the lock."""
+        """Return whether the lock is held by anyone."""
         return drive(self._target.locked())
 
     def __enter__(self) -> Self:
-        """Wait for the lock and take it."""
+        """Wait for the lock and take it.
+
+        Raises:
+            TimeoutError: It was held by others for the whole timeout of the lock.
+        """
         drive(self._target.__aenter__())
         return self
 
@@ -555,6 +587,8 @@ class SyncLock(Face[Lock]):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Give the lock back.
+
+        An exception of the block is never replaced: if the release fails as well, a note on the exception says so.
 
         Raises:
             LockLostError: It expired within the block, which raised nothing itself.

@@ -71,7 +71,7 @@ COMPONENTS: Final = (
     Face("_throttle/_throttle.py", "Throttle"),
     Face("_cache/_cache.py", "Cache"),
     Face("_session/_store.py", "SessionStore"),
-    Face("_lock.py", "Lock"),
+    Face("_lock/_lock.py", "Lock"),
 )
 
 OUTPUTS: Final = {"_sync/_backend.py": FACES, "_sync/_components.py": COMPONENTS}

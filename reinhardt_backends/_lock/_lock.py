@@ -1,0 +1,476 @@
+"""``Lock``: one holder at a time, for as long as its ttl says.
+
+The lock is a key that holds the id of its holder and expires; ``_ownership.py`` has the atomic steps on it. A store
+notifies nobody, so waiters ask again: the first in the store's queue after pauses of a few milliseconds, the others
+less often. Among the waiters for one ``Lock`` object only the first asks, and a release in the same process wakes it.
+
+Over a user's backend, which runs no steps, the lock is taken with plain verbs, and there is no queue in the store.
+
+What such a lock cannot do, and what the token is for, is the subject of M. Kleppmann, "How to do distributed locking"
+(2016). The single key with a random owner, released by comparing, is the pattern that Redis's documentation of ``SET``
+describes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import time
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Final, Self
+
+from .._backend import Backend
+from .._component import (
+    IN_LOOP,
+    Caller,
+    Line,
+    Signal,
+    Waiter,
+    Waiting,
+    check_backend,
+    check_timeout,
+    refuse_eviction,
+    require,
+)
+from .._errors import (
+    BackendConnectionError,
+    BackendError,
+    BackendTimeoutError,
+    LockLostError,
+    OutcomeUnknownError,
+)
+from .._types import MISSING, TTL, check_name, check_ttl
+from ._ownership import EXTEND, RELEASE, TAKE, TOKEN_TTL, holder_of, next_token
+
+# Pauses of the first waiter in the queue; those of others are longer by their place in it.
+_FIRST_PAUSE: Final = 0.002
+_LONGEST_PAUSE: Final = 0.05
+# No waiter pauses for longer, and one without a place in the queue pauses between these.
+_FIRST_PAUSE_UNQUEUED: Final = 0.01
+_LONGEST_PAUSE_UNQUEUED: Final = 0.25
+
+
+class Lock:
+    """A lock in a store: of all who use this name on it, at most one holds it, until it is released or expires.
+
+    ``async with lock`` waits for it and releases it at the end. One object may be shared by any number of tasks, event
+    loops and threads. Those of one process get the lock in order of arrival, and processes take turns. It is not
+    re-entrant: a task or thread that holds it and asks for it again gets a ``RuntimeError``.
+
+    What it guarantees: while a holder's ttl has not run out, nobody else takes the lock; only its holder releases or
+    extends it; a holder that dies blocks the others for ``ttl`` seconds at most.
+
+    What it does not: a holder that is paused for longer than the ttl, by a garbage collector, a slow disk or a
+    suspended machine, goes on as if it still held the lock, while another holder has taken it. A store that loses its
+    last writes, as Redis may when a replica takes over, may give it twice. So let it save work that would otherwise be
+    done twice, and where being wrong does harm, send ``token`` along with each write, and have the target of the write
+    refuse a token smaller than one it has seen. Tokens grow: each is the last one plus one, or the store's time in
+    microseconds if that is more. The last token is kept for 24 hours after its last use; so tokens shrink only if the
+    store loses it (24 hours without use, eviction, a failover that loses writes) and its clock is then set back to
+    before it.
+
+    Needs ``add``, ``compare_and_set`` and ``compare_and_delete``.
+
+    Args:
+        backend: Where the lock is. It must not evict live keys.
+        name: Its name. The keys are ``{lock:NAME}`` and ``{lock:NAME}:token``, which share a slot in a cluster.
+        ttl: Seconds, or a ``timedelta``, after which it is free again if it was neither released nor extended.
+        timeout: Seconds to wait for it at most, for ``async with`` and for ``acquire`` without a timeout of its own;
+            ``None`` for as long as it takes.
+        renew: Whether ``async with`` extends the lock every third of its ttl while the block runs. A block can see in
+            ``lost`` that this failed. In an event loop, enter and leave the block in one task.
+        evictable: Whether to accept a backend that evicts live keys, so that the lock may be held twice.
+
+    Raises:
+        TypeError: ``backend`` is not a ``Backend``, or an argument has the wrong type.
+        ValueError: The name is empty, the ttl or timeout out of range, or the backend evicts live keys.
+        UnsupportedOperationError: The backend does not provide a verb that the lock needs. The message names the verbs.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        name: str,
+        *,
+        ttl: TTL,
+        timeout: float | None = None,
+        renew: bool = False,
+        evictable: bool = False,
+    ) -> None:
+        self._backend = check_backend(backend, "Lock")
+        refuse_eviction(backend, "Lock", evictable)
+        self._steps = backend._runs_steps()
+        if not self._steps:
+            require(backend, "Lock", "add", "compare_and_set", "compare_and_delete")
+        self._name = check_name(name)
+        self._ttl = _check_ttl(ttl)
+        self._timeout = None if timeout is None else check_timeout(timeout)
+        self._renew = renew
+        self._key = f"{{lock:{self._name}}}"
+        self._token_key = f"{self._key}:token"
+        self._waiting: Waiting = IN_LOOP
+        self._line = Line()
+        self._holds = _Holds()
+
+    def __repr__(self) -> str:
+        return f"<Lock {self._name!r}>"
+
+    @property
+    def name(self) -> str:
+        """The name of the lock."""
+        return self._name
+
+    @property
+    def token(self) -> int | None:
+        """The fencing token of the caller's hold; without one, that with which this object last took the lock."""
+        hold = self._holds.latest_of(self._waiting.caller())
+        return None if hold is None else hold.token
+
+    @property
+    def lost(self) -> bool:
+        """Whether the caller's hold is known to have ended before its release. Asks nothing of the store.
+
+        So it is when ``extend`` or the renewal found the lock expired, when another task or thread took it with this
+        object, or when its ttl has run out on the clock of this machine.
+        """
+        hold = self._holds.latest_of(self._waiting.caller())
+        return hold is not None and not hold.released and (hold.lost or time.monotonic() >= hold.end)
+
+    async def acquire(self, timeout: float | None = None) -> bool:
+        """Wait for the lock and take it.
+
+        Args:
+            timeout: Seconds to wait at most; 0 to try once; ``None`` for the timeout of the lock, if it has one.
+
+        Returns:
+            Whether it was taken. ``False`` only if it was seen held.
+
+        Raises:
+            TypeError, ValueError: The timeout is not a number, or negative.
+            RuntimeError: The calling task or thread holds the lock, or waits for it already.
+            BackendTimeoutError: The store did not answer in time. The lock may have been taken: it is then released if
+                the store can be reached, and expires otherwise.
+            BackendError: The store could not be reached or refused to serve.
+        """
+        seconds = self._timeout if timeout is None else check_timeout(timeout)
+        attempt = _Attempt(None if seconds is None else self._waiting.now() + seconds, queues=seconds != 0)
+        caller = self._waiting.caller()
+        await self._refuse_reentry(caller)
+        waiter = self._line.join(caller)
+        begun = time.monotonic()
+        try:
+            if attempt.queues:
+                await self._line.reach_front(waiter, self._waiting, attempt.until)
+            begun, token = await self._compete(attempt, waiter)
+        finally:
+            self._line.leave(waiter)
+            if attempt.left_traces:
+                await self._waiting.finish(self._give_up(attempt.owner))
+        if token:
+            self._holds.add(caller, _Hold(attempt.owner, token, begun + self._ttl))
+        return bool(token)
+
+    async def release(self) -> bool:
+        """Give the lock back.
+
+        Returns:
+            Whether it was still held; ``False`` if it had expired. The lock of another holder is never released.
+
+        Raises:
+            RuntimeError: This object has not taken the lock.
+            BackendError: The store could not be reached or refused to serve; the lock will expire.
+        """
+        hold = self._held()
+        self._holds.remove(hold)
+        try:
+            return await self._waiting.finish(self._release(hold.owner))
+        finally:
+            self._line.wake_first()
+
+    async def extend(self, ttl: TTL | None = None) -> bool:
+        """Let the lock expire later: ``ttl`` seconds from now. Atomic.
+
+        Args:
+            ttl: Seconds, or a ``timedelta``; that of the lock by default.
+
+        Returns:
+            Whether it was still held; ``False`` if it had expired, and then nothing was changed.
+
+        Raises:
+            RuntimeError: This object has not taken the lock.
+            BackendError: The store could not be reached or refused to serve.
+        """
+        return await self._extend(self._held(), self._ttl if ttl is None else _check_ttl(ttl))
+
+    async def locked(self) -> bool:
+        """Return whether the lock is held by anyone."""
+        return await self._holder() is not None
+
+    async def __aenter__(self) -> Self:
+        """Wait for the lock and take it.
+
+        Raises:
+            TimeoutError: It was held by others for the whole timeout of the lock.
+        """
+        if not await self.acquire():
+            raise TimeoutError(f"the lock {self._name!r} was held by others for {self._timeout} s")
+        if self._renew:
+            hold = self._held()
+            hold.renewal = self._waiting.background(lambda: self._keep_renewing(hold))
+            try:
+                await hold.renewal.__aenter__()
+            except BaseException:
+                hold.renewal = None
+                await self.release()
+                raise
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Give the lock back.
+
+        An exception of the block is never replaced: if the release fails as well, a note on the exception says so.
+
+        Raises:
+            LockLostError: It expired within the block, which raised nothing itself.
+        """
+        try:
+            released = await self._leave()
+        except (BackendError, RuntimeError) as error:
+            if exc is None:
+                raise
+            exc.add_note(f"the lock {self._name!r} could not be released: {type(error).__name__}")
+            return
+        if not released and exc is None:
+            raise LockLostError(f"the lock {self._name!r} expired while it was held; its ttl is {self._ttl} s")
+
+    async def _leave(self) -> bool:
+        hold = self._held()
+        hold.done.give()
+        try:
+            if hold.renewal is not None:
+                await hold.renewal.__aexit__(None, None, None)
+        finally:
+            released = await self.release()
+        return released
+
+    def _held(self) -> _Hold:
+        hold = self._holds.latest_of(self._waiting.caller())
+        if hold is None or hold.released:
+            raise RuntimeError(f"the lock {self._name!r} is not held by this object")
+        return hold
+
+    async def _refuse_reentry(self, caller: Caller | None) -> None:
+        hold = self._holds.of(caller)
+        if self._line.includes(caller) or (hold is not None and await self._holder() == hold.owner):
+            raise RuntimeError(
+                f"the lock {self._name!r} is not re-entrant, and this task or thread holds it or waits for it already"
+            )
+        if hold is not None:
+            self._holds.remove(hold)
+
+    async def _compete(self, attempt: _Attempt, waiter: Waiter) -> tuple[float, int]:
+        """Ask for the lock until it is taken or time is up. Return when it was asked for last, and the token or 0."""
+        pauses = _Pauses()
+        while True:
+            begun = time.monotonic()
+            try:
+                answer = await self._ask(attempt)
+            except (BackendTimeoutError, OutcomeUnknownError) as error:
+                if attempt.until is None or self._waiting.now() < attempt.until:
+                    raise
+                if attempt.seen_held:
+                    return begun, 0
+                raise BackendTimeoutError(
+                    f"the store did not say in time whether the lock {self._name!r} is held; "
+                    "if it was taken, it is released or expires"
+                ) from error
+            if answer > 0:
+                return begun, answer
+            left = None if attempt.until is None else attempt.until - self._waiting.now()
+            if left is not None and left <= 0:
+                return begun, 0
+            pause = pauses.after(-answer)
+            await self._line.pause(waiter, self._waiting, pause if left is None else min(pause, left))
+
+    async def _ask(self, attempt: _Attempt) -> int:
+        """Return the token if the lock was taken; otherwise minus the place in the queue."""
+        before, attempt.left_traces = attempt.left_traces, True
+        try:
+            answer = await (self._take_in_a_step(attempt) if self._steps else self._take_by_verbs(attempt.owner))
+        except BackendConnectionError:
+            # Nothing was changed by a step; of several verbs, the first may have been applied.
+            attempt.left_traces = before or not self._steps
+            raise
+        attempt.left_traces = answer < 0
+        attempt.seen_held = answer <= 0
+        return answer
+
+    async def _take_in_a_step(self, attempt: _Attempt) -> int:
+        arguments = attempt.owner, round(self._ttl * 1000), int(attempt.queues), _microseconds()
+        return int(await self._backend._run_step(TAKE, (self._token_key, self._key), arguments))
+
+    async def _take_by_verbs(self, owner: str) -> int:
+        # The token is drawn between two steps that both need the lock, so it is larger than any drawn before.
+        candidate = _candidate(owner)
+        if not await self._backend.add(self._key, candidate, self._ttl):
+            return 0
+        while True:
+            last = await self._backend.get(self._token_key, default=MISSING)
+            token = next_token(last, _microseconds())
+            if last is MISSING:
+                drawn = await self._backend.add(self._token_key, token, TOKEN_TTL)
+            else:
+                drawn = await self._backend.compare_and_set(self._token_key, last, token, TOKEN_TTL)
+            if drawn:
+                taken = await self._backend.compare_and_set(self._key, candidate, owner, self._ttl)
+                return token if taken else 0
+
+    async def _release(self, owner: str) -> bool:
+        if self._steps:
+            return bool(await self._backend._run_step(RELEASE, (self._key,), (owner,)))
+        return await self._backend.compare_and_delete(self._key, owner)
+
+    async def _give_up(self, owner: str) -> None:
+        """Leave the queue, and give back what may have been taken without an answer. If that fails, it expires."""
+        with contextlib.suppress(BackendError):
+            if not self._steps:
+                await self._backend.compare_and_delete(self._key, _candidate(owner))
+            await self._release(owner)
+
+    async def _extend(self, hold: _Hold, ttl: float) -> bool:
+        begun = time.monotonic()
+        if self._steps:
+            held = bool(await self._backend._run_step(EXTEND, (self._key,), (hold.owner, round(ttl * 1000))))
+        else:
+            held = await self._backend.compare_and_set(self._key, hold.owner, hold.owner, ttl)
+        if held:
+            hold.end = begun + ttl
+        else:
+            hold.lost = True
+        return held
+
+    async def _keep_renewing(self, hold: _Hold) -> None:
+        """Extend a hold until it is done or lost. A failure is not final: the next attempt may succeed."""
+        while not hold.lost and not await self._waiting.wait(hold.done, self._ttl / 3):
+            with contextlib.suppress(Exception):
+                await self._extend(hold, self._ttl)
+
+    async def _holder(self) -> str | None:
+        return holder_of(await self._backend.get(self._key, default=MISSING))
+
+
+class _Attempt:
+    """One call of ``acquire``."""
+
+    __slots__ = ("left_traces", "owner", "queues", "seen_held", "until")
+
+    def __init__(self, until: float | None, queues: bool) -> None:
+        self.owner = os.urandom(8).hex()
+        self.until = until
+        self.queues = queues
+        self.seen_held = False
+        # Whether the store may know the owner though it does not hold the lock.
+        self.left_traces = False
+
+
+class _Hold:
+    """A lock as one task or thread took it.
+
+    Attributes:
+        owner: The id in the store.
+        token: The fencing token.
+        end: When it expires by the monotonic clock of this process, at the earliest.
+        lost: Whether it is known to have expired, or to have been taken by another.
+        released: Whether it was given back.
+        done: Given when the block is left.
+        renewal: What extends it meanwhile.
+    """
+
+    __slots__ = ("done", "end", "lost", "owner", "released", "renewal", "token")
+
+    def __init__(self, owner: str, token: int, end: float) -> None:
+        self.owner = owner
+        self.token = token
+        self.end = end
+        self.lost = False
+        self.released = False
+        self.done = Signal()
+        self.renewal: AbstractAsyncContextManager[None] | None = None
+
+
+class _Holds:
+    """What the tasks and threads of this process hold of one lock.
+
+    There may be several: one that has expired unnoticed, and the one that came after it. A child of a fork holds
+    nothing.
+    """
+
+    def __init__(self) -> None:
+        self._start()
+
+    def _start(self) -> None:
+        self._pid = os.getpid()
+        self._by_caller: dict[Caller, _Hold] = {}
+        self._latest: _Hold | None = None
+
+    def add(self, caller: Caller | None, hold: _Hold) -> None:
+        """Note a new hold, which proves that earlier ones have ended."""
+        if self._latest is not None:
+            self._latest.lost = True
+        self._latest = hold
+        self._by_caller = {caller: hold for caller, hold in list(self._by_caller.items()) if caller() is not None}
+        if caller is not None:
+            self._by_caller[caller] = hold
+
+    def remove(self, hold: _Hold) -> None:
+        """Forget a hold that was released or is over."""
+        hold.released = True
+        self._by_caller = {caller: other for caller, other in list(self._by_caller.items()) if other is not hold}
+
+    def of(self, caller: Caller | None) -> _Hold | None:
+        """Return the hold of a caller."""
+        if self._pid != os.getpid():
+            self._start()
+        return None if caller is None else self._by_caller.get(caller)
+
+    def latest_of(self, caller: Caller | None) -> _Hold | None:
+        """Return the hold of a caller; without one, the latest of this object, which it may have been handed."""
+        return self.of(caller) or self._latest
+
+
+class _Pauses:
+    """How long to pause before asking again: longer each time, as long as the place in the queue is the same."""
+
+    def __init__(self) -> None:
+        self._place = -1
+        self._pause = 0.0
+
+    def after(self, place: int) -> float:
+        """Return the pause after an answer that gave this place; 0 is no place."""
+        if place == 0:
+            first, longest = _FIRST_PAUSE_UNQUEUED, _LONGEST_PAUSE_UNQUEUED
+        else:
+            first, longest = _FIRST_PAUSE * place, _LONGEST_PAUSE * place
+        self._pause = first if place != self._place else self._pause * 2
+        self._place = place
+        self._pause = min(self._pause, longest, _LONGEST_PAUSE_UNQUEUED)
+        return self._pause * random.uniform(0.5, 1.0)  # noqa: S311 - so that waiters do not ask in step
+
+
+def _candidate(owner: str) -> str:
+    return f"{owner}?"
+
+
+def _microseconds() -> int:
+    return time.time_ns() // 1000
+
+
+def _check_ttl(ttl: TTL) -> float:
+    milliseconds = check_ttl(ttl)
+    if milliseconds is None:
+        raise TypeError("a lock needs a ttl: its holder may die")
+    return milliseconds / 1000
