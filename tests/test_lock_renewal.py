@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
@@ -115,9 +116,7 @@ async def test_an_exception_of_a_renewed_block_is_raised_as_it_is() -> None:
 
 
 def test_renewal_in_a_thread_ends_with_the_block() -> None:
-    import threading
-
     with SyncLock(MemoryBackend(), "x", ttl=60, renew=True):
-        (renewing,) = [thread for thread in threading.enumerate() if "reinhardt_backends" in thread.name]
+        (renewing,) = [thread for thread in threading.enumerate() if thread.name == "reinhardt_backends background"]
     renewing.join(WAIT)
     assert not renewing.is_alive()

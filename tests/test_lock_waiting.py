@@ -257,8 +257,8 @@ print(taken)
 """
 
 
-def test_four_processes_get_it_equally_often(redis_server: Server) -> None:
-    command = [sys.executable, "-c", PROGRAM, redis_server.url, "3"]
+def test_four_processes_get_it_equally_often(server: Server) -> None:
+    command = [sys.executable, "-c", PROGRAM, server.url, "3"]
     processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     for process in processes:
         assert process.stdin is not None

@@ -51,6 +51,9 @@ _LONGEST_PAUSE: Final = 0.05
 _FIRST_PAUSE_UNQUEUED: Final = 0.01
 _LONGEST_PAUSE_UNQUEUED: Final = 0.25
 
+# A store gets this time to answer, however little is left of the timeout of ``acquire``.
+_SHORTEST_CALL: Final = 0.1
+
 
 class Lock:
     """A lock in a store: of all who use this name on it, at most one holds it, until it is released or expires.
@@ -167,7 +170,7 @@ class Lock:
         finally:
             self._line.leave(waiter)
             if attempt.left_traces:
-                await self._waiting.finish(self._give_up(attempt.owner))
+                await self._waiting.finish(self._give_up(attempt))
         if token:
             self._holds.add(caller, _Hold(attempt.owner, token, begun + self._ttl))
         return bool(token)
@@ -185,7 +188,7 @@ class Lock:
         hold = self._held()
         self._holds.remove(hold)
         try:
-            return await self._waiting.finish(self._release(hold.owner))
+            return await self._waiting.finish(self._release(self._backend, hold.owner))
         finally:
             self._line.wake_first()
 
@@ -299,47 +302,63 @@ class Lock:
     async def _ask(self, attempt: _Attempt) -> int:
         """Return the token if the lock was taken; otherwise minus the place in the queue."""
         before, attempt.left_traces = attempt.left_traces, True
+        attempt.answered = False
         try:
-            answer = await (self._take_in_a_step(attempt) if self._steps else self._take_by_verbs(attempt.owner))
+            store = self._store(attempt)
+            if self._steps:
+                answer = await self._take_in_a_step(store, attempt)
+            else:
+                answer = await self._take_by_verbs(store, attempt.owner)
         except BackendConnectionError:
             # Nothing was changed by a step; of several verbs, the first may have been applied.
             attempt.left_traces = before or not self._steps
             raise
+        attempt.answered = True
         attempt.left_traces = answer < 0
         attempt.seen_held = answer <= 0
         return answer
 
-    async def _take_in_a_step(self, attempt: _Attempt) -> int:
-        arguments = attempt.owner, round(self._ttl * 1000), int(attempt.queues), _microseconds()
-        return int(await self._backend._run_step(TAKE, (self._token_key, self._key), arguments))
+    def _store(self, attempt: _Attempt) -> Backend:
+        """Return the backend with the deadline of an attempt; one that is tried once has that of the backend."""
+        if attempt.until is None or not attempt.queues:
+            return self._backend
+        return self._backend._with_timeout(max(attempt.until - self._waiting.now(), _SHORTEST_CALL))
 
-    async def _take_by_verbs(self, owner: str) -> int:
+    async def _take_in_a_step(self, store: Backend, attempt: _Attempt) -> int:
+        arguments = attempt.owner, round(self._ttl * 1000), int(attempt.queues), _microseconds()
+        return int(await store._run_step(TAKE, (self._token_key, self._key), arguments))
+
+    async def _take_by_verbs(self, store: Backend, owner: str) -> int:
         # The token is drawn between two steps that both need the lock, so it is larger than any drawn before.
         candidate = _candidate(owner)
-        if not await self._backend.add(self._key, candidate, self._ttl):
+        if not await store.add(self._key, candidate, self._ttl):
             return 0
         while True:
-            last = await self._backend.get(self._token_key, default=MISSING)
+            last = await store.get(self._token_key, default=MISSING)
             token = next_token(last, _microseconds())
             if last is MISSING:
-                drawn = await self._backend.add(self._token_key, token, TOKEN_TTL)
+                drawn = await store.add(self._token_key, token, TOKEN_TTL)
             else:
-                drawn = await self._backend.compare_and_set(self._token_key, last, token, TOKEN_TTL)
+                drawn = await store.compare_and_set(self._token_key, last, token, TOKEN_TTL)
             if drawn:
-                taken = await self._backend.compare_and_set(self._key, candidate, owner, self._ttl)
+                taken = await store.compare_and_set(self._key, candidate, owner, self._ttl)
                 return token if taken else 0
 
-    async def _release(self, owner: str) -> bool:
+    async def _release(self, store: Backend, owner: str) -> bool:
         if self._steps:
-            return bool(await self._backend._run_step(RELEASE, (self._key,), (owner,)))
-        return await self._backend.compare_and_delete(self._key, owner)
+            return bool(await store._run_step(RELEASE, (self._key,), (owner,)))
+        return await store.compare_and_delete(self._key, owner)
 
-    async def _give_up(self, owner: str) -> None:
-        """Leave the queue, and give back what may have been taken without an answer. If that fails, it expires."""
+    async def _give_up(self, attempt: _Attempt) -> None:
+        """Leave the queue, and give back what may have been taken without an answer. If that fails, it expires.
+
+        On a store that has not answered, a short deadline is enough to send it behind what was sent before.
+        """
         with contextlib.suppress(BackendError):
+            store = self._backend if attempt.answered else self._backend._with_timeout(_SHORTEST_CALL)
             if not self._steps:
-                await self._backend.compare_and_delete(self._key, _candidate(owner))
-            await self._release(owner)
+                await store.compare_and_delete(self._key, _candidate(attempt.owner))
+            await self._release(store, attempt.owner)
 
     async def _extend(self, hold: _Hold, ttl: float) -> bool:
         begun = time.monotonic()
@@ -366,13 +385,15 @@ class Lock:
 class _Attempt:
     """One call of ``acquire``."""
 
-    __slots__ = ("left_traces", "owner", "queues", "seen_held", "until")
+    __slots__ = ("answered", "left_traces", "owner", "queues", "seen_held", "until")
 
     def __init__(self, until: float | None, queues: bool) -> None:
         self.owner = os.urandom(8).hex()
         self.until = until
         self.queues = queues
         self.seen_held = False
+        # Whether the store has answered the last question.
+        self.answered = True
         # Whether the store may know the owner though it does not hold the lock.
         self.left_traces = False
 
