@@ -17,7 +17,7 @@ Found: TypeAlias = "tuple[Any, float] | None"
 
 Write: TypeAlias = "tuple[Any, float | None] | None"
 """What a step writes to a key: a value and its ttl in seconds (``None`` keeps the expiry, ``math.inf`` removes it);
-the value ``MISSING`` removes the key; ``None`` leaves the key alone."""
+the value ``MISSING`` removes the key; ``None`` leaves the key alone. Integers are of the signed 64-bit range."""
 
 Decide: TypeAlias = Callable[[float, Sequence[Found], Sequence[Any]], tuple[Any, Sequence[Write]]]
 """Takes the time on the store's clock (seconds), what is found under each key, and the arguments. Returns the answer,

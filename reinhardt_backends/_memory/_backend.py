@@ -1,7 +1,7 @@
 """``MemoryBackend``: a store in the process.
 
-The entries and the steps on them are in ``_entries.py``; here are the verbs. ``get``, ``set`` and ``increment`` take
-the common case themselves, one look-up and one store, and leave the rest to the steps.
+The items and the steps on them are in ``_items.py``; here are the verbs. ``get``, ``set`` and ``increment`` do the
+common case themselves, one look-up and one store, and leave the rest to the steps.
 
 Each verb is a plain function under a thin ``async def``. The blocking face calls the plain function.
 """
@@ -30,8 +30,8 @@ from .._types import (
 )
 from .._values._codec import check_type, pack, same_packed, unpack
 from ._bounded import Policy
-from ._entries import CLOSED, NEVER, Entries, Entry, always, peek
 from ._expiry import UNFILED
+from ._items import NEVER, Item, Items
 
 if TYPE_CHECKING:
     from .._atomic import Step
@@ -41,7 +41,7 @@ _LOW: Final = -(10**9)
 _HIGH: Final = 10**9
 
 
-class MemoryBackend(Entries, Backend):
+class MemoryBackend(Items, Backend):
     """A backend that keeps everything in the memory of the process: fast, thread-safe, expiring by itself.
 
     Its coroutines never suspend: they are cheap, and they are not checkpoints. Use it from any number of threads and
@@ -54,9 +54,9 @@ class MemoryBackend(Entries, Backend):
     Args:
         maxsize: The most entries to keep; ``None`` for no bound.
         maxbytes: The most bytes to keep, counted as the UTF-8 of the keys and the stored form of the values
-            (bookkeeping, some 250 bytes an entry, comes on top); ``None`` for no bound.
+            (bookkeeping, some 250 bytes an item, comes on top); ``None`` for no bound.
         policy: Who is evicted when a bound is reached: the least recently used (``"lru"``), the least frequently used
-            (``"lfu"``) or the oldest (``"fifo"``) entry.
+            (``"lfu"``) or the oldest (``"fifo"``) item.
         clock: A monotonic clock in seconds; tests inject one that they move.
 
     Raises:
@@ -108,9 +108,9 @@ class MemoryBackend(Entries, Backend):
         with self._lock:
             self._ping()
             removed = 0
-            while self._clock() >= self._due and not self._sweeping:
-                removed += self._sweep(self._clock())
-            return removed + sum([self._remove(key, entry) for key, entry in self._expired()])
+            while (now := self._clock()) >= self._ring.due(now):
+                removed += self._sweep(now)
+            return removed + sum([self._remove(key, item) for key, item in self._expired()])
 
     async def set(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> None:
         return self._set(key, value, ttl)
@@ -173,14 +173,13 @@ class MemoryBackend(Entries, Backend):
         return self._close()
 
     def _may_evict(self) -> bool:
-        maxsize, maxbytes, _ = self._bounds
-        return maxsize is not None or maxbytes is not None
+        return self._bounds is not None
 
     def _runs_steps(self) -> bool:
         return True
 
     async def _run_step(self, step: Step, keys: Sequence[str], args: Sequence[str | int | float | bytes]) -> Any:
-        return self._step(step, keys, args)
+        return self._run_one(step, keys[0], args) if len(keys) == 1 else self._run_several(step, keys, args)
 
     async def _clear_prefix(self, prefix: str) -> None:
         return self._remove_prefix(prefix)
@@ -200,28 +199,28 @@ class MemoryBackend(Entries, Backend):
         elif type(ttl) is float and 0.0 < ttl < MAX_TTL:
             seconds = ceil(ttl * MILLISECONDS) / 1000
         elif ttl is KEEP_TTL:
-            self._put(key, value, None, always)
+            self._put(key, value, None)
             return
         else:
             seconds = self._seconds(ttl)
-        if self._data.__class__ is not dict:
-            self._put(key, value, seconds, always)
+        if self._bounds is not None:
+            self._put(key, value, seconds)
             return
         lock = self._lock
-        lock.acquire()
         try:
+            lock.acquire()
             now = self._clock()
             if now >= self._due:
                 self._sweep(now)
             expiry = now + seconds
             data = self._data
             if key in data:
-                entry = data[key]
-                if entry[1] <= expiry:
+                item = data[key]
+                if item[1] <= expiry:
                     # A later expiry keeps its slot: the sweep will move it on.
-                    data[key] = (value, expiry, entry[2])
+                    data[key] = (value, expiry, item[2])
                 else:
-                    self._store(key, value, expiry, now)
+                    self._put(key, value, seconds)
             else:
                 if key.__class__ is not str or not key.isascii():
                     key = check_key(key)
@@ -234,17 +233,22 @@ class MemoryBackend(Entries, Backend):
                     else:
                         slot = self._ring.file(key, expiry, now)
                 data[key] = (value, expiry, slot)
-        finally:
-            lock.release()
+        except BaseException:
+            try:  # noqa: SIM105 - a call of suppress() could be interrupted itself
+                lock.release()
+            except RuntimeError:
+                pass  # Interrupted while it waited for the lock.
+            raise
+        lock.release()
 
     def _get(self, key: str, type: Any = Any, default: Any = None, renew: TTL | None = None) -> Any:
-        entry = self._data.get(key)
-        if entry is not None and renew is None:
+        item = self._data.get(key)
+        if item is not None and renew is None:
             now = self._clock()
-            if now < entry[1]:
-                if now >= self._due:
-                    self._sweep_if_free(now)
-                value = entry[0]
+            if now < item[1]:
+                if now >= self._hit_due:
+                    self._after_hit(key, now)
+                value = item[0]
                 kept = value.__class__
                 if (kept is type or type is Any) and kept is not bytes:
                     return value
@@ -257,36 +261,39 @@ class MemoryBackend(Entries, Backend):
         seconds = self._seconds(renew)
         while True:
             now = self._clock()
-            if now >= self._due:
-                self._sweep_if_free(now)
-            entry = self._data.get(key)
-            if entry is None or entry[1] <= now:
+            item = self._data.get(key)
+            if item is None or item[1] <= now:
+                if now >= self._due:
+                    with self._lock:
+                        self._sweep(now)
                 return default
+            if now >= self._hit_due:
+                self._after_hit(key, now)
             # Validating may run anybody's code, so it is done without the lock, and before anything is changed.
-            value = unpack(entry[0], type, key)
+            value = unpack(item[0], type, key)
             if renew is None:
                 return value
             with self._lock:
                 now = self._clock()
-                if self._swap(key, entry, entry[0], now + seconds, now):
+                if self._swap(key, item, item[0], now + seconds, now):
                     return value
 
     def _delete(self, key: str) -> bool:
         with self._lock:
             now = self._turn()
-            while (entry := peek(self._data, key)) is not None:
-                if self._remove(key, entry):
-                    return bool(now < entry[1])
+            while (item := self._data.get(key)) is not None:
+                if self._remove(key, item):
+                    return bool(now < item[1])
         # A subclass of str may hash and compare in ways of its own; what is stored is the exact text.
         plain = check_key(key)
         return plain is not key and self._delete(plain)
 
     def _exists(self, key: str) -> bool:
-        entry = peek(self._data, key)
-        if entry is None:
+        item = self._data.get(key)
+        if item is None:
             plain = check_key(key)
             return plain is not key and self._exists(plain)
-        return bool(self._clock() < entry[1])
+        return bool(self._clock() < item[1])
 
     def _increment(self, key: str, ttl: TTL | None = None, by: int = 1) -> int:
         if by.__class__ is not int or not _LOW < by < _HIGH:
@@ -296,28 +303,33 @@ class MemoryBackend(Entries, Backend):
                 return self._count(key, ttl, by)
         if ttl is not None and self._checked[0] is not ttl:
             self._seconds(ttl)
+        new: int | None = None
         lock = self._lock
-        lock.acquire()
         try:
+            lock.acquire()
             now = self._clock()
             if now >= self._due:
                 self._sweep(now)
             data = self._data
-            if data.__class__ is dict and key in data:
+            if self._bounds is None and key in data:
                 old, expiry, slot = data[key]
                 if old.__class__ is int and now < expiry and (ttl is None or expiry < NEVER):
-                    new: int = old + by
-                    if _LOW < new < _HIGH:
-                        data[key] = (new, expiry, slot)
-                        return new
-        finally:
-            lock.release()
-        return self._count(key, ttl, by)
+                    total: int = old + by
+                    if _LOW < total < _HIGH:
+                        data[key] = (total, expiry, slot)
+                        new = total
+        except BaseException:
+            try:  # noqa: SIM105 - a call of suppress() could be interrupted itself
+                lock.release()
+            except RuntimeError:
+                pass  # Interrupted while it waited for the lock.
+            raise
+        lock.release()
+        return self._count(key, ttl, by) if new is None else new
 
     def _clear(self) -> None:
-        with self._lock:
-            self._ping()
-            self._start_anew(self._new_mapping())
+        self._ping()
+        self._replace_all(closed=False)
 
     def _add(self, key: str, value: Any, ttl: TTL | None = None) -> bool:
         return self._put(key, pack(value), self._seconds(ttl), _if_missing)
@@ -328,15 +340,16 @@ class MemoryBackend(Entries, Backend):
     def _pop(self, key: str, type: Any = Any, default: Any = None) -> Any:
         key = check_key(key)
         check_type(type)
-        while (entry := self._live(key)) is not None:
-            value = unpack(entry[0], type, key)
-            if self._remove(key, entry):
-                return value
+        while (item := self._live(key)) is not None:
+            value = unpack(item[0], type, key)
+            with self._lock:
+                if self._remove(key, item):
+                    return value
         return default
 
     def _ttl(self, key: str) -> float | None:
-        entry = peek(self._data, check_key(key))
-        if entry is None or (left := entry[1] - self._clock()) <= 0:
+        item = self._data.get(check_key(key))
+        if item is None or (left := item[1] - self._clock()) <= 0:
             return None
         # A clock of some magnitude cannot tell less, and Redis does not.
         return NEVER if left == NEVER else max(round(left, 3), 0.001)
@@ -346,8 +359,8 @@ class MemoryBackend(Entries, Backend):
         seconds = self._seconds(ttl)
         with self._lock:
             now = self._turn()
-            while (entry := self._live(key)) is not None:
-                if self._swap(key, entry, entry[0], now + seconds, now):
+            while (item := self._live(key)) is not None:
+                if self._swap(key, item, item[0], now + seconds, now):
                     return True
         return False
 
@@ -361,7 +374,7 @@ class MemoryBackend(Entries, Backend):
         seconds = self._new_seconds(ttl)
         self._ping()
         for key, stored in [(key, pack(value)) for key, value in check_mapping(mapping)]:
-            self._put(key, stored, seconds, always)
+            self._put(key, stored, seconds)
 
     def _delete_many(self, keys: Iterable[str]) -> int:
         asked = check_keys(keys)
@@ -372,15 +385,16 @@ class MemoryBackend(Entries, Backend):
         there = pack(expected)
         stored = pack(value)
         return self._put(
-            key, stored, self._new_seconds(ttl), lambda entry: entry is not None and same_packed(entry[0], there)
+            key, stored, self._new_seconds(ttl), lambda item: item is not None and same_packed(item[0], there)
         )
 
     def _compare_and_delete(self, key: str, expected: Any) -> bool:
         key = check_key(key)
         there = pack(expected)
-        while (entry := self._live(key)) is not None and same_packed(entry[0], there):
-            if self._remove(key, entry):
-                return True
+        while (item := self._live(key)) is not None and same_packed(item[0], there):
+            with self._lock:
+                if self._remove(key, item):
+                    return True
         return False
 
     def _scan(self, prefix: str = "") -> Iterator[str]:
@@ -389,14 +403,11 @@ class MemoryBackend(Entries, Backend):
             keys = list(self._data)
         return (key for key in keys if key.startswith(prefix) and self._exists(key))
 
-    def _step(self, step: Step, keys: Sequence[str], args: Sequence[str | int | float | bytes]) -> Any:
-        return self._run(step, [check_key(key) for key in keys], args)
-
     def _ping(self) -> None:
         len(self._data)
 
     def _close(self) -> None:
-        self._start_anew(CLOSED)
+        self._replace_all(closed=True)
 
     def _remove_prefix(self, prefix: str) -> None:
         with self._lock:
@@ -422,9 +433,9 @@ class _AsyncKeys:
         raise StopAsyncIteration
 
 
-def _if_missing(entry: Entry | None) -> bool:
-    return entry is None
+def _if_missing(item: Item | None) -> bool:
+    return item is None
 
 
-def _if_live(entry: Entry | None) -> bool:
-    return entry is not None
+def _if_live(item: Item | None) -> bool:
+    return item is not None

@@ -1,166 +1,192 @@
-"""The mapping of a bounded ``MemoryBackend``: a cachetools cache decides who goes.
+"""The bounds of a ``MemoryBackend``: how much fits, and which key is evicted.
 
-cachetools changes its order of entries even when it is read, so everything here happens under the backend's lock. That
-lock is re-entrant, and a signal handler or finalizer may call the backend while cachetools is half-way through. Such a
-call must not touch cachetools' links: it sees everything as it was before the outer call, and what it writes is kept
-aside and applied when the outer call is done. If it wrote the very key that the outer call is about, it came first, and
-the outer call finds that its entry is no longer there.
+The items themselves are in one dict, whatever the policy. For ``lru`` and ``fifo`` it is an ``OrderedDict``, so that
+one call of C code moves a key to the end. For ``lfu`` cachetools counts the uses, beside the dict.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
-from typing import Any, Final, Literal
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Final, Literal, Protocol, TypeVar
 
-from cachetools import Cache, FIFOCache, LFUCache, LRUCache
+from cachetools import LFUCache
 
 from .._errors import CapacityError
 from .._values._codec import packed_size
 
 Policy = Literal["lru", "lfu", "fifo"]
-Evicted = Callable[[str, Any], None]
 
-_POLICIES: Final[dict[str, Any]] = {"lru": LRUCache, "lfu": LFUCache, "fifo": FIFOCache}
+UNKNOWN: Final = -1
+
+T = TypeVar("T")
+
+_POLICIES: Final = ("lru", "lfu", "fifo")
 
 
-class BoundedMapping:
-    """As much of a dict as ``MemoryBackend`` needs, bounded in entries, in bytes, or in both.
+class Order(Protocol):
+    """In which order keys are evicted. It may know keys that are gone; the dict of items decides."""
 
-    Args:
-        maxsize: The most entries, or ``None``.
-        maxbytes: The most bytes of keys and stored values, or ``None``.
-        policy: ``"lru"``, ``"lfu"`` or ``"fifo"``.
-        lock: The backend's re-entrant lock.
-        evicted: Called with the key and the entry of everybody who had to go.
+    data: dict[str, Any]
+    """The dict to keep the items in."""
+
+    def read(self, key: str) -> object:
+        """Count a read of a key that is there."""
+        ...
+
+    def written(self, key: str) -> object:
+        """Count a write to a key that is there."""
+        ...
+
+    def victim(self, keep: str) -> str | None:
+        """Return the key that goes next, but not ``keep``; ``None`` if there is none."""
+        ...
+
+
+class Recency:
+    """The order of the dict: that of the last write (``fifo``), or of the last use (``lru``)."""
+
+    def __init__(self, *, reads_count: bool) -> None:
+        data: OrderedDict[str, Any] = OrderedDict()
+        self.data: dict[str, Any] = data
+        self.written: Callable[[str], object] = data.move_to_end
+        self.read = self.written if reads_count else _ignore
+
+    def victim(self, keep: str) -> str | None:
+        """Return the first key. A key that is written has been moved to the end before."""
+        for key in self.data:
+            return None if key == keep else key
+        return None
+
+
+class Frequency:
+    """How often each key was used, counted by cachetools.
+
+    A signal handler or a finalizer may call the backend while cachetools is half-way through a change, and it may raise
+    an exception there. ``_changing`` is locked during a change, so a call in the middle of one leaves cachetools alone,
+    and what it wanted counted is counted by the next change. After a change that an exception has ended, the counts
+    start again.
     """
 
-    def __init__(self, maxsize: int | None, maxbytes: int | None, policy: str, lock: Any, evicted: Evicted) -> None:
-        self.lock = lock
-        self._maxsize = maxsize
-        self._maxbytes = maxbytes
-        self._evicted = evicted
-        self._busy = False
-        # The key that is being written, and its entry before that.
-        self._key: str | None = None
-        self._before: Any = None
-        self._aside: dict[str, Any] = {}
-        self._cache = self._new_cache(policy)
+    def __init__(self) -> None:
+        self.data: dict[str, Any] = {}
+        self._changing = threading.Lock()
+        self._counts: LFUCache[str, None] | None = _no_counts()
+        # To be counted by the next change: keys used in the middle of another one, and victims that stay after all.
+        self._uncounted: list[str] = []
 
-    def __len__(self) -> int:
-        return len(self._cache)
+    def read(self, key: str) -> None:
+        """Count a use of a key that is there or about to be."""
+        if self._changing.locked():
+            self._uncounted.append(key)
+        else:
+            self._change(lambda counts: counts.__setitem__(key, None))
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(list(iter(self._cache)))
+    written = added = read
 
-    def get(self, key: str) -> Any:
-        """Return an entry, or ``None``, and count it as used."""
-        with self.lock:
-            if self._busy:
-                return self._seen(key)
-            with self._working():
-                return self._cache.get(key)
+    def removed(self, key: str) -> None:
+        """Forget a key."""
+        if not self._changing.locked():
+            self._change(lambda counts: counts.pop(key, None))
 
-    def peek(self, key: str) -> Any:
-        """Return an entry, or ``None``, without counting it as used."""
-        with self.lock:
-            return self._seen(key)
+    def victim(self, keep: str) -> str | None:
+        """Return the key that was used least often, and of several the one whose last use was first."""
+        if len(self.data) <= (keep in self.data):
+            return None
+        if self._changing.locked():
+            # In the middle of a change the counts are not known.
+            return next((key for key in list(self.data) if key != keep), None)
+        return self._change(lambda counts: self._least(counts, keep))
 
-    def swap(self, key: str, entry: Any, new: Any, *, used: bool = True) -> bool:
-        """Replace ``entry`` by ``new`` if it is what is there; ``None`` stands for no entry.
+    def _least(self, counts: LFUCache[str, None], keep: str) -> str:
+        if len(counts) <= (keep in counts):
+            self._count_all(counts)
+        key, _ = counts.popitem()
+        if key == keep:
+            key, _ = counts.popitem()
+            counts[keep] = None
+        self._uncounted.append(key)
+        return key
 
-        Args:
-            key: The key.
-            entry: What must be there.
-            new: What comes in its place.
-            used: Whether to count it as used. If not, the new entry is of the same size.
+    def _change(self, change: Callable[[LFUCache[str, None]], T]) -> T:
+        with self._changing:
+            # While it is ``None``, what cachetools has may be half changed.
+            counts, self._counts = self._counts, None
+            if counts is None:
+                counts = _no_counts()
+                self._count_all(counts)
+            while self._uncounted:
+                key = self._uncounted.pop()
+                if key in self.data:
+                    counts[key] = None
+            result = change(counts)
+            self._counts = counts
+            return result
+
+    def _count_all(self, counts: LFUCache[str, None]) -> None:
+        for key in list(self.data):
+            counts[key] = None
+
+    def renew_lock(self) -> None:
+        """Replace a lock that a thread of the parent process may have held at a fork."""
+        self._changing = threading.Lock()
+
+
+class Bounds:
+    """How much a backend may hold, and what it holds.
+
+    Attributes:
+        data: The dict to keep the items in.
+        read: Counts a read of a key that is there.
+        reads_count: Whether the order of eviction depends on reads.
+        written: Counts a write to a key that is there.
+        victim: Returns the key to evict next, other than the given one; ``None`` if there is none.
+        counts: The counts of uses, for ``lfu``.
+        maxsize: The most items.
+        maxbytes: The most bytes.
+        weighs: Whether the number of bytes is bounded.
+        bytes: How many bytes the items have; ``UNKNOWN`` while one is changed, and after such a change was interrupted.
+        evictions: How many items were evicted.
+    """
+
+    def __init__(self, maxsize: int | None, maxbytes: int | None, policy: Policy) -> None:
+        self.counts = Frequency() if policy == "lfu" else None
+        order: Order = self.counts or Recency(reads_count=policy == "lru")
+        self.data = order.data
+        self.read = order.read
+        self.reads_count = policy != "fifo"
+        self.written = order.written
+        self.victim = order.victim
+        self.maxsize = math.inf if maxsize is None else maxsize
+        self.maxbytes = math.inf if maxbytes is None else maxbytes
+        self.weighs = maxbytes is not None
+        self.bytes = 0
+        self.evictions = 0
+
+    def growth(self, key: str, old: Any, new: Any) -> int:
+        """Return by how many bytes a new item is larger than the old one (``None`` if there is none).
 
         Raises:
-            CapacityError: The new entry alone is larger than the bound.
+            CapacityError: The new item alone is larger than the bound.
         """
-        if new is not None:
-            self._check_size(key, new)
-        with self.lock:
-            if self._busy:
-                if self._seen(key) is not entry:
-                    return False
-                self._aside[key] = new
-                return True
-            with self._working():
-                if self._seen(key) is not entry:
-                    return False
-                self._key, self._before = key, entry
-                self._write(key, new, used)
-                came_first = key in self._aside
-                self._key = self._before = None
-                return not came_first
+        size = self.size_of(key, new)
+        if size > self.maxbytes:
+            raise CapacityError(f"one entry of {size} bytes is more than the {self.maxbytes} bytes of the backend")
+        return size if old is None else size - self.size_of(key, old)
 
-    def _seen(self, key: str) -> Any:
-        if key in self._aside:
-            return self._aside[key]
-        if self._key is not None and key == self._key:
-            return self._before
-        try:
-            return Cache.__getitem__(self._cache, key)
-        except KeyError:
-            return None
-
-    def _write(self, key: str, new: Any, used: bool) -> None:
-        cache = self._cache
-        if new is None:
-            cache.pop(key, None)
-        elif not used:
-            Cache.__setitem__(cache, key, new)
-        else:
-            if self._maxsize is not None and key not in cache:
-                while len(cache) >= self._maxsize:
-                    cache.popitem()
-            cache[key] = new
-
-    @contextmanager
-    def _working(self) -> Generator[None]:
-        self._busy = True
-        try:
-            yield
-        finally:
-            self._key = self._before = None
-            while True:
-                while self._aside:
-                    self._key, new = self._aside.popitem()
-                    self._before = new
-                    self._write(self._key, new, used=True)
-                    self._key = self._before = None
-                self._busy = False
-                if not self._aside:
-                    break
-                self._busy = True
-
-    def _new_cache(self, policy: str) -> Any:
-        evicting = type("Evicting", (_POLICIES[policy],), {"popitem": self._popitem(_POLICIES[policy])})
-        if self._maxbytes is None:
-            return evicting(self._maxsize)
-        return evicting(self._maxbytes, getsizeof=lambda entry: self._size(self._key or "", entry))
-
-    def _popitem(self, base: type[Cache[str, Any]]) -> Callable[[Any], tuple[str, Any]]:
-        def popitem(cache: Any) -> tuple[str, Any]:
-            key, entry = base.popitem(cache)
-            # A write may evict the very key that it is about to store.
-            if key != self._key:
-                self._evicted(key, entry)
-            return key, entry
-
-        return popitem
-
-    def _check_size(self, key: str, entry: Any) -> None:
-        if self._maxbytes is not None and (size := self._size(key, entry)) > self._maxbytes:
-            raise CapacityError(f"one entry of {size} bytes is more than the {self._maxbytes} bytes of the backend")
-
-    def _size(self, key: str, entry: Any) -> int:
-        return len(key.encode()) + packed_size(entry[0])
+    def size_of(self, key: str, item: Any) -> int:
+        """Return how many bytes count for an item, and see to it that ``bytes`` is known."""
+        if self.bytes == UNKNOWN:
+            total = sum([_size(name, found) for name in list(self.data) if (found := self.data.get(name))])
+            if self.bytes == UNKNOWN:
+                self.bytes = total
+        return _size(key, item)
 
 
-def check_bounds(maxsize: int | None, maxbytes: int | None, policy: str) -> bool:
-    """Check the bounds of a backend and return whether there are any.
+def bounds_for(maxsize: int | None, maxbytes: int | None, policy: Policy) -> Bounds | None:
+    """Check the bounds of a backend and return them, or ``None`` if there are none.
 
     Raises:
         TypeError: A bound is not an ``int``.
@@ -175,4 +201,16 @@ def check_bounds(maxsize: int | None, maxbytes: int | None, policy: str) -> bool
             raise ValueError(f"{name} must be greater than 0")
     if policy not in _POLICIES:
         raise ValueError(f"the policy must be one of {', '.join(_POLICIES)}")
-    return maxsize is not None or maxbytes is not None
+    return None if maxsize is None and maxbytes is None else Bounds(maxsize, maxbytes, policy)
+
+
+def _no_counts() -> LFUCache[str, None]:
+    return LFUCache(math.inf)
+
+
+def _ignore(key: str) -> None:
+    pass
+
+
+def _size(key: str, item: Any) -> int:
+    return len(key.encode()) + packed_size(item[0])

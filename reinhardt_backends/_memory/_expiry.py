@@ -2,17 +2,21 @@
 
 Each key with an expiry is filed in the slot whose stretch of time covers it: 64 slots of 0.25 s for the near future, 64
 of 8 s and 128 of 256 s beyond; what lies further ahead goes round again. When the time of a slot has passed, the whole
-slot is set aside, and its keys are handed out a few at a time to be deleted, or filed anew where a later write moved
-their expiry. Nothing is ordered, and there is no timer: a rewritten key costs nothing until the ring comes to it.
+slot is set aside, and its keys are handed out a few at a time, to be deleted or, if a later write moved their expiry,
+to be filed again. Nothing is sorted, and there is no timer: a rewritten key costs nothing until the ring comes to it.
 
 Slots are dicts, since a key then leaves its slot exactly when it is deleted; lists, heaps and queues keep stale records
 of every overwritten key.
 
-A ring is not thread-safe: its owner holds a lock.
+A ring is not thread-safe: its owner holds a lock. That lock is re-entrant, so a signal handler or a finalizer may call
+in the middle of any method here, and an exception that it raises may end the method anywhere. No key gets lost by that:
+each method first puts a key or a slot where it goes, and then takes it from where it was. A key that is in two places
+is handed out twice, which does no harm.
 """
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any, Final
 
 # Slots a second, a mask that gives the slot within the level, and the first slot of the level, near to far. All are
@@ -35,19 +39,20 @@ class ExpiryRing:
     """Files keys by expiry and hands out those whose time may have come.
 
     Attributes:
-        due: The instant from which ``take`` has something to do.
-        latest: The slot that was last used twice in a row: the stretch of expiries that it covers (from, to), its
-            number, and its keys. A key whose expiry lies in there may be put right into the keys.
+        slots: The filed keys, by slot. Deleting a key from its slot takes it out of the ring.
+        latest: The slot that was used twice in a row since the ring last turned: the stretch of expiries that it covers
+            (from, to), its number, and its keys. A key whose expiry lies in there may be put right into the keys.
     """
 
-    __slots__ = ("_last", "_passed", "_slots", "_ticks", "due", "latest")
+    __slots__ = ("_last", "_passed", "_taken", "_ticks", "latest", "slots")
 
     def __init__(self, now: float) -> None:
-        self._slots: list[dict[str, None]] = [_new_slot() for _, mask, _ in LEVELS for _ in range(mask + 1)]
+        self.slots: list[dict[str, None]] = [_new_slot() for _, mask, _ in LEVELS for _ in range(mask + 1)]
         self._ticks = [int(now * rate) for rate, _, _ in LEVELS]
+        # Slots whose time has passed, and the keys of them that were handed out and are not settled yet.
         self._passed: list[dict[str, None]] = []
+        self._taken: dict[str, None] = {}
         self._last = UNFILED
-        self.due = self._next_turn()
         self.latest = _NOWHERE
 
     def file(self, key: str, expiry: float, now: float) -> int:
@@ -63,7 +68,7 @@ class ExpiryRing:
                 expiry = now + _COARSE_REACH
         tick = int(expiry * rate)
         slot = base + (tick & mask)
-        keys = self._slots[slot]
+        keys = self.slots[slot]
         keys[key] = None
         if slot == self._last:
             self.latest = (tick / rate, (tick + 1) / rate, slot, keys)
@@ -71,34 +76,42 @@ class ExpiryRing:
             self._last = slot
         return slot
 
-    def discard(self, key: str, slot: int) -> None:
-        """Forget ``key``, which ``file`` put into ``slot``."""
-        if slot >= 0:
-            self._slots[slot].pop(key, None)
-
     def take(self, now: float, limit: int) -> list[str]:
-        """Return up to ``limit`` keys of passed slots, which it forgets: delete them, or file them again."""
+        """Return up to ``limit`` keys of passed slots. Delete each or file it again, and then call ``settled``.
+
+        What was returned before and is not settled is returned first, since that call was interrupted.
+        """
         if now >= self._next_turn():
             self._turn(now)
         passed = self._passed
-        taken: list[str] = []
-        while passed and len(taken) < limit:
+        taken = self._taken
+        while passed:
             keys = passed[-1]
+            wanted = limit - len(taken)
+            if wanted <= 0:
+                break
             try:
-                for _ in range(limit - len(taken)):
-                    taken.append(keys.popitem()[0])
+                # One call moves them all, so that none is in neither place when an exception comes in between.
+                taken.update(islice(iter(keys.popitem, None), wanted))
             except KeyError:
-                passed.pop()
-        # While keys are left over, every call is due.
-        self.due = now if passed else self._next_turn()
-        return taken
+                while passed and not passed[-1]:
+                    passed.pop()
+        return list(taken)
+
+    def settled(self, key: str) -> None:
+        """Forget a key that was taken: it is deleted or filed again."""
+        self._taken.pop(key, None)
+
+    def due(self, now: float) -> float:
+        """Return the instant from which ``take`` has something to do. While keys are left over, that is ``now``."""
+        return now if self._passed or self._taken else self._next_turn()
 
     def pending(self, now: float) -> list[str]:
         """Return every filed key whose expiry may have come by ``now``, and perhaps some more than once."""
-        slots = list(self._passed)
+        slots = [self._taken, *self._passed]
         for (rate, mask, base), tick in zip(LEVELS, self._ticks, strict=True):
             last = int(now * rate)
-            slots += [self._slots[base + (at & mask)] for at in range(max(tick, last - mask), last + 1)]
+            slots += [self.slots[base + (at & mask)] for at in range(max(tick, last - mask), last + 1)]
         return [key for keys in slots for key in list(keys)]
 
     def _next_turn(self) -> float:
@@ -106,16 +119,19 @@ class ExpiryRing:
 
     def _turn(self, now: float) -> None:
         """Set aside the slots whose time has passed."""
-        if self.latest[1] <= now:
-            self.latest = _NOWHERE
-            self._last = UNFILED
+        # A slot that was right for the keys of a while ago is too coarse for those that expire in it by now.
+        self.latest = _NOWHERE
+        self._last = UNFILED
+        slots, passed = self.slots, self._passed
         for level, (rate, mask, base) in enumerate(LEVELS):
             tick = int(now * rate)
             for passing in range(max(self._ticks[level], tick - mask - 1), tick):
                 slot = base + (passing & mask)
-                if self._slots[slot]:
-                    self._passed.append(self._slots[slot])
-                    self._slots[slot] = _new_slot()
+                if slots[slot]:
+                    fresh = _new_slot()
+                    # No call between the two, so that a signal handler finds the slot in one place.
+                    passed += [slots[slot]]
+                    slots[slot] = fresh
             self._ticks[level] = max(self._ticks[level], tick)
 
 
