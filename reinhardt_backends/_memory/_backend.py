@@ -217,16 +217,14 @@ class MemoryBackend(Items, Backend):
             if key in data:
                 item = data[key]
                 if item[1] <= expiry:
-                    # A later expiry keeps its slot: the sweep will move it on.
                     data[key] = (value, expiry, item[2])
                 else:
                     self._put(key, value, seconds)
             else:
                 if key.__class__ is not str or not key.isascii():
                     key = check_key(key)
-                if ttl is None:
-                    slot = UNFILED
-                else:
+                slot = UNFILED
+                if ttl is not None:
                     low, high, slot, keys = self._ring.latest
                     if low <= expiry < high:
                         keys[key] = None
