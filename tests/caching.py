@@ -63,7 +63,7 @@ def decorated(place: Place, cache: Any, function: Callable[..., Any], **options:
         async def invalidate(*args: Any, **kwargs: Any) -> None:
             kept.invalidate(*args, **kwargs)
 
-        call.invalidate = invalidate  # type: ignore[attr-defined]
+        call.key, call.invalidate = kept.key, invalidate  # type: ignore[attr-defined]
         return call
 
     async def later(*args: Any, **kwargs: Any) -> Any:

@@ -342,15 +342,15 @@ async def test_foreign_data_is_computed_over(place: Place) -> None:
         cache = place.make(Cache, ttl=60, on_error=on_error)
         for options in ({}, {"tags": ["t"]}, {"stale": 5}):
             for number, words in enumerate((["SET", "{"], ["SET", "\\xff"], ["SET", '{ "id" : "x" }'], ["LPUSH", "1"])):
-                key = f"{on_error}{list(options)}{number}"
+                key = "-".join([on_error, *options, str(number)])
                 place.server.command(words[0], name + key, *words[1:])
                 counted = Counted(place, lambda count: User(id=count))
                 got = [await cache.get_or_set(key, counted.factory, User, **options) for _ in range(2)]
                 assert got == [User(id=1)] * 2, key
-                get = decorated(place, cache, lambda key, counted=counted: User(id=0), key="{key}", type=User)
+                get = decorated(place, cache, lambda key: User(id=0), key="{key}{__shared__}", type=User)
                 assert await get(key) == User(id=1)
         place.server.command("LPUSH", name + "direct", "1")
-        get = decorated(place, cache, lambda key: User(id=5), key="{key}", type=User)
+        get = decorated(place, cache, lambda key: User(id=5), key="{key}{__shared__}", type=User)
         assert [await get("direct") for _ in range(2)] == [User(id=5)] * 2
         await cache.invalidate("direct")
 

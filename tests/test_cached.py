@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from reinhardt_backends import (
@@ -16,7 +13,6 @@ from reinhardt_backends import (
     MemoryBackend,
     SyncCache,
 )
-from reinhardt_backends._cache._key_template import KeyTemplate
 
 from .caching import ALL, ON_FAKE_TIME, User, decorated
 from .places import Place, everywhere
@@ -93,7 +89,7 @@ async def test_a_method_is_cached(place: Place) -> None:
         repository = Repository()
         assert [repository.get(1), repository.get(user_id=1), repository.get(2)] == [2, 2, 4]
         assert Repository.calls == 2
-        repository.get.invalidate(repository, 1)
+        repository.get.invalidate(1)
         Repository.get.invalidate(repository, user_id=2)
         assert [repository.get(1), repository.get(2)] == [2, 4]
         assert Repository.calls == 4
@@ -112,35 +108,14 @@ async def test_a_method_is_cached(place: Place) -> None:
         one = AsyncRepository()
         assert [await one.get(1), await one.get(user_id=1), await one.get(2)] == [2, 2, 4]
         assert AsyncRepository.calls == 2
-        await one.get.invalidate(one, 1)
+        await one.get.invalidate(1)
         await AsyncRepository.get.invalidate(one, user_id=2)
         assert [await one.get(1), await one.get(2)] == [2, 4]
         assert AsyncRepository.calls == 4
         assert inspect.iscoroutinefunction(AsyncRepository.get)
+        assert inspect.iscoroutinefunction(one.get)
+        assert str(inspect.signature(one.get)) == "(user_id: 'int') -> 'int'"
         assert (AsyncRepository.get.__name__, AsyncRepository.get.__doc__) == ("get", "Say hello.")
-
-
-@everywhere("memory", "redis")
-async def test_what_cannot_be_told_apart_is_not_confused(place: Place) -> None:
-    """What somebody puts into an argument never reads what is kept for other arguments."""
-    cache = place.make(Cache, ttl=60)
-    get = decorated(place, cache, lambda a, b: [a, b], key="x:{a}:{b}", type=list[str])
-    pairs = [("1", "2"), ("1:2", "3"), ("1", "2:3"), ("", ":1"), (":", "1"), ("1:", ""), ("a:b:c", ""), ("%3A", "1")]
-    for _ in range(2):
-        for pair in pairs:
-            assert await get(*pair) == list(pair)
-
-
-@everywhere("memory", "redis")
-async def test_functions_are_not_confused(place: Place) -> None:
-    """An argument does not reach what is kept for another function, whose template goes on where its own ends."""
-    cache = place.make(Cache, ttl=60)
-    user = decorated(place, cache, lambda user_id: f"user {user_id}", key="user:{user_id}", type=str)
-    posts = decorated(place, cache, lambda user_id: f"posts of {user_id}", key="user:{user_id}:posts", type=str)
-    for _ in range(2):
-        assert await posts("1") == "posts of 1"
-        assert await user("1:posts") == "user 1:posts"
-        assert await user("1") == "user 1"
 
 
 @everywhere("memory", "redis", "comparing", "six")
@@ -199,12 +174,12 @@ def test_what_can_be_decorated() -> None:
     assert face.cached(key="k", type=int)(unknown)(3) == 3
     with pytest.raises(TypeError):
         face.cached(key="k")(bad)
-    for template in ("{b}", "{}", "{0}", "{a", "a}", "{a}{a}", "{a:{a}}", "{a!x}", "{.x}", "{[0]}"):
+    for template in ("{b}", "{}", "{0}", "{a", "a}", "{a:{a}}", "{a!x}", "{.x}", "{[0]}"):
         for decorate in (
             lambda template=template: face.cached(key=template)(plain),
             lambda template=template: cache.cached(key="k", tags=[template])(later),
         ):
-            with pytest.raises(ValueError, match=r"template|between|format|'[{}]'"):
+            with pytest.raises(ValueError, match=r"template|format|'[{}]'"):
                 decorate()
     with pytest.raises(TypeError, match="template must be a str"):
         face.cached(key=5)(plain)  # type: ignore[arg-type]
@@ -232,40 +207,3 @@ def test_a_local_type_as_annotation() -> None:
         return Local(n=1)
 
     assert [untyped(), untyped()] == [{"n": 1}, {"n": 1}]
-
-
-NAMES = st.sampled_from(["a", "b", "c"])
-LITERALS = st.text(st.sampled_from(":/-xa%é "), min_size=1, max_size=3)
-TEXTS = st.text(st.sampled_from(":/-xab%é 1"), max_size=5)
-
-
-@settings(max_examples=500)
-@given(
-    st.lists(st.tuples(LITERALS, NAMES), max_size=4), LITERALS | st.just(""), st.lists(TEXTS, min_size=6, max_size=6)
-)
-def test_other_arguments_have_another_key(parts: list[tuple[str, str]], end: str, texts: list[str]) -> None:
-    """For any template: two calls have one key if and only if its fields have the same texts; in every way to call."""
-
-    def function(a: str, b: str, c: str) -> None: ...
-
-    template = KeyTemplate(
-        "".join(f"{literal}{{{name}}}" for literal, name in parts) + end, inspect.signature(function)
-    )
-    one, other = tuple(texts[:3]), tuple(texts[3:])
-    fields = ["abc".index(name) for _, name in parts]
-    same = [one[field] for field in fields] == [other[field] for field in fields]
-    assert (template.quick(one) == template.quick(other)) is same
-    assert template.quick(one) == template.key(one, {}) == template.key((), dict(zip("abc", one, strict=True)))
-
-
-def test_a_template_is_what_format_makes_of_it() -> None:
-    """For arguments that bring along nothing of the template, the key is the text that one expects."""
-
-    def function(user: Any, day: Any = "x") -> None: ...
-
-    signature = inspect.signature(function)
-    user, day = User(id=5), datetime(2026, 1, 2, tzinfo=UTC)
-    for template in ("user", "u:{user.id}", "{user.id}|{day:%Y}", "{day.year:04}:{user.id!r}", "{{x}}{user.id}"):
-        assert KeyTemplate(template, signature, "p:").key((user, day), {}) == "p:" + template.format(user=user, day=day)
-    assert KeyTemplate("{user}:{day}", signature).key((1,), {}) == "1:x"
-    assert KeyTemplate("{user}", signature).quick((True, 0)) == "True"

@@ -1,21 +1,22 @@
 """``Cache``: values that are computed once and kept for a while, on any backend.
 
-Here is what a program sees. How a value is looked for, computed once and stored is told in
-``_engine.py``, and the decorator is in ``_cached.py``.
+This is the public class. ``_engine.py`` describes how a value is looked for, computed once and stored; ``_cached.py``
+has the decorator.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, get_args, overload
 
 from .._backend import Backend
-from .._component import Waiting, check_backend, provides, require
+from .._component import Waiting, check_backend, check_timeout, provides, require
 from .._types import MISSING, TTL, check_key, check_keys, check_name
 from ._cached import CachedDecorator, Decoration
-from ._engine import AWAY, Engine
-from ._lookup import Job, Shelf
-from ._stored import milliseconds, recipe_of
+from ._engine import AWAY, LEASE, Engine
+from ._lookup import CacheKeys, EntryReader, Request
+from ._stored import EntryOptions, entry_options, milliseconds
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -31,17 +32,14 @@ Factory: TypeAlias = Callable[[], Value]
 
 OnCacheError: TypeAlias = Literal["miss", "raise"]
 
-LEASE: Final = 30.0
-"""Seconds for which a lease holds, if nothing else is asked for."""
-
 LEASE_VERBS: Final = ("add", "compare_and_set", "compare_and_delete")
 
 
 class Cache:
-    """Keeps what is slow to compute: in memory for a process, on Redis for all of them.
+    """Keeps what is slow to compute: in memory for one process, on Redis for all processes.
 
-    A value is computed once for all who ask at the same time, in one process and, by a lease, among processes. It comes
-    back as a hit would give it, always: validated as its type, and a copy of one's own.
+    A value is computed once for all callers that ask at the same time, in one process and, by a lease, among processes.
+    A miss returns what a hit returns: the value validated as its type, and a copy that shares nothing with others.
 
     It needs the six verbs that every backend has; leases need ``add``, ``compare_and_set`` and ``compare_and_delete``,
     too.
@@ -49,12 +47,16 @@ class Cache:
     Args:
         backend: Where the values are kept.
         ttl: Seconds for which a value is kept, where no other ttl is given.
-        prefix: What all keys in the backend begin with, followed by a colon.
-        on_error: What happens while the store is away, or refuses: ``"miss"`` computes the value and keeps none, each
-            caller in each process for itself but for those who ask at once; ``"raise"`` raises the store's error.
-        lease: Seconds within which a value should be computed; a process that died while it did holds up the others
-            for so long. ``None`` for no leases. ``"auto"`` for 30 seconds where the backend has the verbs, and no
-            leases elsewhere.
+        prefix: The beginning of all keys in the backend, followed by a colon.
+        on_error: What happens while the store is away, or refuses: ``"miss"`` computes the value and keeps none, once
+            for those callers of a process that ask at the same time; ``"raise"`` raises the store's error.
+        lease: Seconds for which a process that died while it computed a value holds up the others. While it computes,
+            the lease is renewed, and after four times its length others may take over. ``None`` for no leases;
+            ``"auto"`` for 30 seconds where the backend has the verbs, and no leases elsewhere.
+        finish: Seconds for which a computation goes on after its caller was cancelled, to be kept for others; the
+            caller is held up meanwhile. By default it is handed over to a waiting caller, or ends. Blocking callers
+            cannot be cancelled.
+        stale_on_error: Whether a stale value is served if computing the new one fails, where nothing else is asked for.
 
     Raises:
         TypeError, ValueError: An argument is not what it must be.
@@ -69,6 +71,8 @@ class Cache:
         prefix: str = "cache",
         on_error: OnCacheError = "miss",
         lease: TTL | Literal["auto"] | None = "auto",
+        finish: float | None = None,
+        stale_on_error: bool = False,
     ) -> None:
         check_backend(backend, "Cache")
         milliseconds(ttl, "ttl")
@@ -79,9 +83,15 @@ class Cache:
         elif lease is not None:
             require(backend, "Cache with leases", *LEASE_VERBS)
         seconds = None if lease is None else milliseconds(lease, "lease") / 1000
-        shelf = Shelf(backend, check_name(prefix), atomic=lease is not None)
+        reader = EntryReader(backend, CacheKeys(check_name(prefix)))
         self._ttl = ttl
-        self._engine = Engine(shelf, seconds, AWAY if on_error == "miss" else ())
+        self._stale_on_error = stale_on_error
+        self._engine = Engine(
+            reader,
+            seconds,
+            None if finish is None else check_timeout(finish),
+            AWAY if on_error == "miss" else (),
+        )
 
     @overload
     async def get_or_set(
@@ -91,6 +101,7 @@ class Cache:
         *,
         ttl: TTL | None = ...,
         stale: TTL | None = ...,
+        stale_on_error: bool | None = ...,
         tags: Iterable[str] = ...,
     ) -> Any: ...
     @overload
@@ -102,6 +113,7 @@ class Cache:
         *,
         ttl: TTL | None = ...,
         stale: TTL | None = ...,
+        stale_on_error: bool | None = ...,
         tags: Iterable[str] = ...,
     ) -> Value: ...
     @overload
@@ -113,6 +125,7 @@ class Cache:
         *,
         ttl: TTL | None = ...,
         stale: TTL | None = ...,
+        stale_on_error: bool | None = ...,
         tags: Iterable[str] = ...,
     ) -> Value: ...
     @overload
@@ -124,6 +137,7 @@ class Cache:
         *,
         ttl: TTL | None = ...,
         stale: TTL | None = ...,
+        stale_on_error: bool | None = ...,
         tags: Iterable[str] = ...,
     ) -> Value: ...
     async def get_or_set(
@@ -134,31 +148,32 @@ class Cache:
         *,
         ttl: TTL | None = None,
         stale: TTL | None = None,
+        stale_on_error: bool | None = None,
         tags: Iterable[str] = (),
     ) -> Any:
         """Return the value of ``key``; compute and keep it if there is none.
 
-        Whatever the factory returns is kept, ``None`` included. What it raises is not kept; everybody who waits for the
-        value gets it. A stored value that is not valid as ``type`` counts as none.
+        Whatever the factory returns is kept, ``None`` included. What it raises is not kept; each caller that waits for
+        the value gets a copy of it. A stored value that is not valid as ``type`` counts as none.
 
         Args:
             key: The key.
             factory: Computes the value; called without arguments.
             type: As for ``Backend.get``.
             ttl: Seconds for which the value is kept; the ttl of the cache by default.
-            stale: Seconds after that in which it is still served while one caller computes it anew.
-            tags: Names by which it can be invalidated together with others.
+            stale: Seconds after that in which it is still served while one caller computes a new one.
+            stale_on_error: Whether that caller gets the stale value if the factory fails; as the cache by default.
+            tags: Plain names by which it can be invalidated together with others.
 
         Raises:
             SerializationError: The value cannot be stored, or could not be read back as ``type``.
             RuntimeError: The factory asks for the very key that it computes.
         """
-        name = self._engine.shelf.value_name(key)
-        recipe = recipe_of(type, self._ttl if ttl is None else ttl, stale)
+        name = self._engine.reader.keys.value_name(key)
+        options = self._options(type, ttl=ttl, stale=stale, stale_on_error=stale_on_error)
         if not callable(factory):
             raise TypeError(f"a factory must be a function without arguments, not {factory.__class__.__name__}")
-        job = Job(name, recipe, tuple(check_keys(tags)), factory)
-        return await self._engine.serve(job)
+        return await self._engine.serve(Request(name, options, tuple(check_keys(tags)), factory))
 
     def cached(
         self,
@@ -167,45 +182,64 @@ class Cache:
         ttl: TTL | None = None,
         type: Any = MISSING,
         stale: TTL | None = None,
+        stale_on_error: bool | None = None,
         tags: Iterable[str] = (),
     ) -> CachedDecorator:
         """Decorate a function so that its results are kept, as by ``get_or_set``.
 
-        The decorated function has a method ``invalidate``, which takes the arguments of a call and removes what is kept
-        for it.
+        The decorated function has a method ``key``, which takes the arguments of a call and returns its key, and a
+        method ``invalidate``, which removes what is kept for it. Bound to an object or a class, these take no instance
+        either. (From Python 3.13 on, a class method has them bound if it is decorated outside: ``@cache.cached(...)``
+        above ``@classmethod``.)
 
         Args:
-            key: A template of the key, with the function's parameters in braces, as in ``"user:{user_id}"``. Calls for
-                which all of these have the same text share a value.
+            key: A template of the key, with the function's parameters in braces, as in ``"user:{user_id}"``. An
+                ``int``, ``bool``, ``None``, ``UUID`` or ``date`` stands in the key as ``str()`` has it, and a ``str``
+                percent-encoded, behind a ``'`` if it reads like one of those. Of anything else, name an attribute
+                (``{user.id}``) or convert it (``{price!s}``, ``{day:%Y}``); otherwise calls raise ``TypeError``. No two
+                functions of a cache may have the same template, unless both contain ``{__shared__}``, which adds
+                nothing to the key.
             ttl: Seconds for which a result is kept; the ttl of the cache by default.
-            type: What the results are validated as; the function's return annotation by default, and without one
+            type: The type that results are validated as; the function's return annotation by default, and without one
                 plain JSON data.
-            stale: Seconds after that in which a result is still served while one caller computes it anew.
-            tags: Templates like ``key``: names by which results can be invalidated together.
+            stale: Seconds after that in which a result is still served while one caller computes a new one.
+            stale_on_error: Whether that caller gets the stale one if the function fails; as the cache by default.
+            tags: Templates of names by which results can be invalidated together. A tag is plain text, formatted as by
+                ``str.format``: if two collide, more is invalidated.
 
         Raises:
             TypeError: What is decorated is not an ``async def`` (for ``SyncCache``: not a plain function), or its
                 return annotation cannot be resolved or validated.
-            ValueError: A template cannot be read, or names something that is no parameter.
+            ValueError: A template cannot be read, names something that is no parameter, or is that of another function.
         """
-        recipe_of(Any, self._ttl if ttl is None else ttl, stale)
-        return Decoration(self._engine, key, self._ttl if ttl is None else ttl, type, stale, check_keys(tags))
+        options = partial(self._options, ttl=ttl, stale=stale, stale_on_error=stale_on_error)
+        options(Any)
+        return Decoration(self._engine, key, check_keys(tags), options, type)
 
     async def invalidate(self, key: str) -> None:
-        """Remove what is kept under ``key``. Whoever asks from now on gets what was computed from now on.
+        """Remove what is kept under ``key``. Callers that ask from now on get what was computed from now on.
+
+        ``key`` is the key itself, as for ``get_or_set``. For a decorated function with arguments that have to be
+        encoded, use ``function.invalidate(...)``, or the key that ``function.key(...)`` returns.
 
         That holds for computations under way in this process, and with leases in any. An error of the store is raised
         whatever ``on_error`` says, since the old value may still be there.
         """
-        await self._engine.invalidate(self._engine.shelf.value_name(key))
+        await self._engine.invalidate(self._engine.reader.keys.value_name(key))
 
     async def invalidate_tag(self, tag: str) -> None:
         """Remove everything that is kept with ``tag``. Costs one call of the backend, however much that is.
 
-        Whoever asks from now on gets what was computed from now on, whatever is computed at the moment. An error of the
-        store is raised whatever ``on_error`` says, since the old values may still be there.
+        Callers that ask from now on get what was computed from now on, whatever is computed at the moment. An error of
+        the store is raised whatever ``on_error`` says, since the old values may still be there.
         """
         await self._engine.invalidate_tag(check_key(tag))
+
+    def _options(self, type: Any, *, ttl: TTL | None, stale: TTL | None, stale_on_error: bool | None) -> EntryOptions:
+        """Return the options of one entry, those of the cache where nothing else is given."""
+        if stale_on_error is None:
+            stale_on_error = self._stale_on_error
+        return entry_options(type, self._ttl if ttl is None else ttl, stale, stale_on_error)
 
     @property
     def _waiting(self) -> Waiting:

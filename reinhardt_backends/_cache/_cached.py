@@ -11,18 +11,15 @@ import inspect
 import sys
 import typing
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, overload
 
 from .._component import IN_THREAD, blocking_verb, drive
 from .._errors import DeserializationError, ResponseError
 from .._types import MISSING
 from ._engine import Engine
-from ._key_template import Arguments, KeyTemplate
-from ._lookup import NOTHING, Job
-from ._stored import recipe_of
-
-if TYPE_CHECKING:
-    from .._types import TTL
+from ._key_template import KEYWORDS, Arguments, KeyTemplate, TagTemplate
+from ._lookup import NOTHING, Request
+from ._stored import EntryOptions
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -32,38 +29,58 @@ R_co = TypeVar("R_co", covariant=True)
 Keywords = dict[str, Any]
 
 
-class CachedFunction(Protocol[P, R_co]):
-    """What ``Cache.cached`` makes of a function; as a method it is one."""
+class BoundCachedFunction(Protocol[P, R_co]):
+    """A function that ``Cache.cached`` decorates, or a method of it that is bound to an object or a class."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]: ...
 
     @property
-    def invalidate(self) -> Callable[P, Coroutine[Any, Any, None]]:
-        """Removes what is kept for the call with these arguments; of a method, the instance comes first."""
+    def key(self) -> Callable[P, str]:
+        """Returns the key of a call with these arguments, as ``Cache.invalidate`` takes it."""
         ...
+
+    @property
+    def invalidate(self) -> Callable[P, Coroutine[Any, Any, None]]:
+        """Removes what is kept for a call with these arguments."""
+        ...
+
+
+class CachedFunction(BoundCachedFunction[P, R_co], Protocol[P, R_co]):
+    """What ``Cache.cached`` makes of a function; in a class it is a method."""
 
     @overload
     def __get__(self, instance: None, owner: type) -> CachedFunction[P, R_co]: ...
     @overload
     def __get__(
         self: CachedFunction[Concatenate[Any, Q], R], instance: object, owner: type
-    ) -> Callable[Q, Coroutine[Any, Any, R]]: ...
+    ) -> BoundCachedFunction[Q, R]: ...
 
 
-class SyncCachedFunction(Protocol[P, R_co]):
-    """What ``SyncCache.cached`` makes of a function; as a method it is one."""
+class SyncBoundCachedFunction(Protocol[P, R_co]):
+    """A function that ``SyncCache.cached`` decorates, or a method of it that is bound to an object or a class."""
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
 
     @property
-    def invalidate(self) -> Callable[P, None]:
-        """Removes what is kept for the call with these arguments; of a method, the instance comes first."""
+    def key(self) -> Callable[P, str]:
+        """Returns the key of a call with these arguments, as ``SyncCache.invalidate`` takes it."""
         ...
+
+    @property
+    def invalidate(self) -> Callable[P, None]:
+        """Removes what is kept for a call with these arguments."""
+        ...
+
+
+class SyncCachedFunction(SyncBoundCachedFunction[P, R_co], Protocol[P, R_co]):
+    """What ``SyncCache.cached`` makes of a function; in a class it is a method."""
 
     @overload
     def __get__(self, instance: None, owner: type) -> SyncCachedFunction[P, R_co]: ...
     @overload
-    def __get__(self: SyncCachedFunction[Concatenate[Any, Q], R], instance: object, owner: type) -> Callable[Q, R]: ...
+    def __get__(
+        self: SyncCachedFunction[Concatenate[Any, Q], R], instance: object, owner: type
+    ) -> SyncBoundCachedFunction[Q, R]: ...
 
 
 class CachedDecorator(Protocol):
@@ -79,97 +96,183 @@ class SyncCachedDecorator(Protocol):
 
 
 class Decoration:
-    """A decorator for the functions of one cache."""
+    """A decorator for a function of one cache."""
 
-    def __init__(self, engine: Engine, key: str, ttl: TTL, type: Any, stale: TTL | None, tags: list[str]) -> None:
+    def __init__(
+        self, engine: Engine, key: str, tags: list[str], options: Callable[[Any], EntryOptions], type: Any
+    ) -> None:
         self._engine = engine
         self._key = key
-        self._ttl = ttl
-        self._type = type
-        self._stale = stale
         self._tags = tags
+        self._options = options
+        self._type = type
 
-    def __call__(self, function: Callable[..., Any], /) -> Any:
+    def __call__(self, function: Any, /) -> Any:
+        local = sys._getframe(1).f_locals
+        if isinstance(function, staticmethod):
+            return staticmethod(self._decorated(function.__func__, local))
+        if isinstance(function, classmethod):
+            return _CachedClassMethod(self._decorated(function.__func__, local))
+        wrapper = self._decorated(function, local)
+        outer, _, _ = wrapper.__qualname__.rpartition(".")
+        # In the body of a class it is a method; a function in a module or in another function stays a function.
+        return _CachedMethod(wrapper) if outer and not outer.endswith("<locals>") else wrapper
+
+    def _decorated(self, function: Callable[..., Any], local: dict[str, Any]) -> Any:
         blocking = self._engine.waiting is IN_THREAD
         if blocking:
             _check_plain(function)
         elif not inspect.iscoroutinefunction(function):
             raise TypeError("Cache.cached decorates an async def; for a plain function there is SyncCache")
-        result = _returned(function, sys._getframe(1).f_locals) if self._type is MISSING else self._type
-        plan = _Plan(self, function, result)
-        return (_blocking_wrapper if blocking else _wrapper)(plan)
+        result = _returned(function, local) if self._type is MISSING else self._type
+        plan = _Plan(self._engine, function, self._options(result), self._key, self._tags)
+        wrapper = (_blocking_wrapper if blocking else _wrapper)(plan)
+        self._engine.templates.declare(plan.template, function)
+        return wrapper
 
 
 class _Plan:
     """One function and how its calls are cached."""
 
-    def __init__(self, decoration: Decoration, function: Callable[..., Any], type: Any) -> None:
+    def __init__(
+        self, engine: Engine, function: Callable[..., Any], options: EntryOptions, key: str, tags: list[str]
+    ) -> None:
         signature = inspect.signature(function)
         self.function = function
-        self.engine = decoration._engine
-        self.recipe = recipe_of(type, decoration._ttl, decoration._stale)
-        self.template = KeyTemplate(decoration._key, signature, self.engine.shelf.prefix)
-        self._tags = [KeyTemplate(tag, signature) for tag in decoration._tags]
-        self.direct = not self._tags and not self.recipe.stale and (self.recipe.plain or type is Any)
+        self.engine = engine
+        self.options = options
+        self.template = KeyTemplate(key, signature, engine.reader.keys.values)
+        self.direct = not tags and not options.stale and (options.typed or options.type is Any)
+        self._tags = [TagTemplate(tag, signature) for tag in tags]
 
-    def job(self, name: str, args: Arguments, kwargs: Keywords) -> Job:
-        tags = tuple(dict.fromkeys(tag.key(args, kwargs) for tag in self._tags))
-        return Job(name, self.recipe, tags, lambda: self.function(*args, **kwargs))
+    def request(self, name: str, args: Arguments, kwargs: Keywords) -> Request:
+        tags = tuple(dict.fromkeys([tag.tag(args, kwargs) for tag in self._tags]))
+        return Request(name, self.options, tags, lambda: self.function(*args, **kwargs))
 
 
 def _wrapper(plan: _Plan) -> Any:
-    engine, template, direct = plan.engine, plan.template, plan.direct
-    arity, quick, result = template.arity, template.quick, plan.recipe.type
-    get, serve, tolerated = engine.shelf.backend.get, engine.serve, engine.tolerated
+    engine, template, direct, result = plan.engine, plan.template, plan.direct, plan.options.type
+    backend, serve, tolerated = engine.reader.backend, engine.serve, engine.tolerated
+    # Over memory, the plain function under the verb spares a coroutine.
+    plain, get = backend._plain_verb("get"), backend.get
     missed = _missed(tolerated)
+    single = template.single is not None
+    head, tail = template.single or ("", "")
 
     @functools.wraps(plan.function)
     async def cached(*args: Any, **kwargs: Any) -> Any:
-        name = quick(args) if len(args) == arity and not kwargs else template.key(args, kwargs)
+        name = None
+        # The commonest key, right here: a call of a function for it would cost as much as the rest.
+        if single and len(args) == 1 and not kwargs:
+            argument = args[0]
+            kind = argument.__class__
+            if kind is int:
+                name = f"{head}{argument}{tail}"
+            elif kind is str and argument.isascii() and argument.isidentifier() and argument not in KEYWORDS:
+                name = head + argument + tail
+        if name is None:
+            name = template.name(args, kwargs)
         if not direct:
-            return await serve(plan.job(name, args, kwargs))
+            return await serve(plan.request(name, args, kwargs))
         try:
-            value = await get(name, result, default=MISSING)
+            value = await get(name, result, default=MISSING) if plain is None else plain(name, result, MISSING)
         except missed as error:
-            return await serve(plan.job(name, args, kwargs), away=_is_away(error, tolerated))
-        if value is not MISSING and value.__class__ is not bytes:
-            return value
-        return await serve(plan.job(name, args, kwargs), NOTHING if value is MISSING else None)
+            return await serve(plan.request(name, args, kwargs), typed=False, away=_is_away(error, tolerated))
+        if value is MISSING:
+            return await serve(plan.request(name, args, kwargs), NOTHING)
+        if value.__class__ is bytes:
+            return await serve(plan.request(name, args, kwargs), typed=False)
+        return value
 
     async def invalidate(*args: Any, **kwargs: Any) -> None:
-        await engine.invalidate(template.key(args, kwargs))
+        await engine.invalidate(template.name(args, kwargs))
 
-    return _with(cached, invalidate)
+    return _completed(cached, plan, invalidate)
 
 
 def _blocking_wrapper(plan: _Plan) -> Any:
-    engine, template, direct = plan.engine, plan.template, plan.direct
-    arity, quick, result = template.arity, template.quick, plan.recipe.type
-    get, serve, tolerated = blocking_verb(engine.shelf.backend, "get"), engine.serve, engine.tolerated
+    engine, template, direct, result = plan.engine, plan.template, plan.direct, plan.options.type
+    get, serve, tolerated = blocking_verb(engine.reader.backend, "get"), engine.serve, engine.tolerated
     missed = _missed(tolerated)
 
     @functools.wraps(plan.function)
     def cached(*args: Any, **kwargs: Any) -> Any:
-        name = quick(args) if len(args) == arity and not kwargs else template.key(args, kwargs)
+        name = template.name(args, kwargs)
         if not direct:
-            return drive(serve(plan.job(name, args, kwargs)))
+            return drive(serve(plan.request(name, args, kwargs)))
         try:
             value = get(name, result, default=MISSING)
         except missed as error:
-            return drive(serve(plan.job(name, args, kwargs), away=_is_away(error, tolerated)))
-        if value is not MISSING and value.__class__ is not bytes:
-            return value
-        return drive(serve(plan.job(name, args, kwargs), NOTHING if value is MISSING else None))
+            return drive(serve(plan.request(name, args, kwargs), typed=False, away=_is_away(error, tolerated)))
+        if value is MISSING:
+            return drive(serve(plan.request(name, args, kwargs), NOTHING))
+        if value.__class__ is bytes:
+            return drive(serve(plan.request(name, args, kwargs), typed=False))
+        return value
 
     def invalidate(*args: Any, **kwargs: Any) -> None:
-        drive(engine.invalidate(template.key(args, kwargs)))
+        drive(engine.invalidate(template.name(args, kwargs)))
 
-    return _with(cached, invalidate)
+    return _completed(cached, plan, invalidate)
 
 
-def _with(wrapper: Any, invalidate: Callable[..., Any]) -> Any:
+def _completed(wrapper: Any, plan: _Plan, invalidate: Callable[..., Any]) -> Any:
+    def key(*args: Any, **kwargs: Any) -> str:
+        return plan.template.key(args, kwargs)
+
+    wrapper.key = key
     wrapper.invalidate = invalidate
     return wrapper
+
+
+class _CachedMethod:
+    """A decorated function in the body of a class. Bound, its ``key`` and ``invalidate`` take no instance either."""
+
+    def __init__(self, wrapper: Any) -> None:
+        self.__wrapped__ = wrapper
+
+    def __get__(self, instance: object | None, owner: type) -> Any:
+        return self.__wrapped__ if instance is None else _BoundMethod(self.__wrapped__, instance)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        # Of a static method; and of a class method from Python 3.13 on, which no longer binds what it wraps.
+        return self.__wrapped__(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__wrapped__, name)
+
+
+class _CachedClassMethod(_CachedMethod):
+    """A decorated class method."""
+
+    def __get__(self, instance: object | None, owner: type) -> Any:
+        return _BoundMethod(self.__wrapped__, owner)
+
+
+class _BoundMethod(functools.partial):  # type: ignore[type-arg]
+    """A decorated function and what it is bound to."""
+
+    __slots__ = ()
+
+    @property
+    def __self__(self) -> Any:
+        return self.args[0]
+
+    @property
+    def __doc__(self) -> str | None:  # type: ignore[override]
+        return self.func.__doc__
+
+    def key(self, *args: Any, **kwargs: Any) -> Any:
+        return self.func.key(*self.args, *args, **kwargs)  # type: ignore[attr-defined]
+
+    def invalidate(self, *args: Any, **kwargs: Any) -> Any:
+        return self.func.invalidate(*self.args, *args, **kwargs)  # type: ignore[attr-defined]
+
+    def __getattr__(self, name: str) -> Any:
+        # No more than this: what looks like a function has the signature of one, instance included.
+        if name in ("__name__", "__qualname__"):
+            return getattr(self.func, name)
+        raise AttributeError(name)
 
 
 def _missed(tolerated: tuple[type[Exception], ...]) -> tuple[type[Exception], ...]:

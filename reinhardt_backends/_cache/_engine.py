@@ -1,17 +1,8 @@
 """How a cache looks for a value, has it computed once, and stores it.
 
-**One computation in a process** is what ``_single_flight.py`` sees to.
-
-**One computation among processes** takes a lease. Who finds nothing puts a lease where the value will be, with ``add``,
-and replaces it by the value with ``compare_and_set``; who finds a lease looks again soon. Since both are in one place,
-invalidating a key removes the lease as well, and what was computed from before is then not stored, in whatever process
-that was. (Such leases are due to R. Nishtala et al., "Scaling Memcache at Facebook", NSDI 2013.) A value that is stale
-stays where it is; there the lease takes the place of its token of freshness. A lease expires, so a process that dies
-holds up the others for so long and no longer. A computation that outlasts its lease is not stored, and the next lease
-of that key in the same process is longer.
-
-**Without leases**, which take verbs that a backend of six does not have, each process computes for itself, and what
-another process computes while a key is invalidated may be stored after that.
+One computation in a process is the business of ``_single_flight.py``, one computation among processes that of
+``_lease.py``. Without leases, which take verbs that a backend of six does not have, each process computes for itself,
+and what another process computes while a key is invalidated may be stored after that.
 """
 
 from __future__ import annotations
@@ -19,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import random
-import time
+from time import monotonic
 from typing import Any, Final
 
 from .._component import IN_LOOP, IN_THREAD, Waiting
@@ -34,185 +25,259 @@ from .._errors import (
 )
 from .._types import MISSING
 from .._values._codec import decode, encode
-from ._lookup import Job, Seen, Shelf
-from ._single_flight import Aboard, Flight, Flights
-from ._stored import UNREADABLE, is_lease, new_lease, new_token, stored_form
+from ._finishing import outlasting_cancellation
+from ._key_template import Templates
+from ._lease import HOLD, Lease, renewer
+from ._lookup import EntryReader, Lookup, Request
+from ._single_flight import Computation, Origin, SingleFlight, Waiter, computing
+from ._stored import UNREADABLE, is_lease, new_token, stored_form
+from ._tags import MARGIN, TagTokens
 
 AWAY: Final = (BackendConnectionError, OutcomeUnknownError, ResponseError, CapacityError)
 """What a backend raises while its store is away, or refuses to serve."""
 
+LEASE: Final = 30.0
+"""Seconds for which a lease holds, if nothing else is asked for."""
+
 _SHORTEST_PAUSE: Final = 0.005
 _LONGEST_PAUSE: Final = 0.25
-_PUZZLED: Final = 3
-_MOST_OVERDUE: Final = 1000
+_FAILED_COMPARISONS: Final = 3
 
 
 class Engine:
-    """Serves the jobs of one cache.
+    """Serves the requests of one cache.
 
     Attributes:
-        shelf: The keys of the cache.
+        reader: Reads the entries of the cache.
+        tags: The tokens of its tags.
         lease: Seconds for which a lease is taken; ``None`` without leases.
+        finish: Seconds for which a computation goes on after its caller was cancelled; ``None`` for not at all.
         tolerated: The errors of the backend that mean no more than that it has no value and keeps none.
-        waiting: How to wait for others.
-        overdue: How long the next lease is for the keys whose last one was too short, by name.
+        flights: The computations in flight.
+        renew: Renews a lease.
+        templates: The key templates of the functions of the cache.
     """
 
-    def __init__(self, shelf: Shelf, lease: float | None, tolerated: tuple[type[Exception], ...]) -> None:
-        self.shelf = shelf
+    def __init__(
+        self, reader: EntryReader, lease: float | None, finish: float | None, tolerated: tuple[type[Exception], ...]
+    ) -> None:
+        self.reader = reader
+        self.tags = TagTokens(reader, atomic=lease is not None)
         self.lease = lease
+        self.finish = finish
         self.tolerated = tolerated
-        self.waiting: Waiting = IN_LOOP
-        self.overdue: dict[str, float] = {}
-        self._flights = Flights()
+        self.flights = SingleFlight(HOLD * (LEASE if lease is None else lease))
+        self.renew = renewer(reader.backend)
+        self.templates = Templates()
+        self._waiting = IN_LOOP
+
+    @property
+    def waiting(self) -> Waiting:
+        """How to wait for others."""
+        return self._waiting
+
+    @waiting.setter
+    def waiting(self, waiting: Waiting) -> None:
+        self._waiting = waiting
+        self.flights.blocks = waiting is IN_THREAD
 
     async def invalidate(self, name: str) -> None:
-        self._flights.outdate(lambda other, _: other == name)
-        await self.shelf.backend.delete_many([name, self.shelf.fresh_name(name)])
+        self.flights.outdate(lambda other, _: other == name)
+        await self.reader.backend.delete_many([name, self.reader.keys.fresh_name(name)])
 
     async def invalidate_tag(self, tag: str) -> None:
-        self._flights.outdate(lambda _, flight: tag in flight.tags)
-        await self.shelf.backend.delete(self.shelf.tag_name(tag))
+        self.flights.outdate(lambda _, computation: tag in computation.tags)
+        await self.reader.backend.delete(self.reader.keys.tag_name(tag))
 
-    async def serve(self, job: Job, seen: Seen | None = None, away: bool = False) -> Any:
-        """Return the value for a job; ``seen`` and ``away`` are what its caller has found out already."""
+    async def serve(
+        self, request: Request, lookup: Lookup | None = None, typed: bool = True, away: bool = False
+    ) -> Any:
+        """Return the value for a request.
+
+        Args:
+            request: What the caller asks for.
+            lookup: What its caller has found already.
+            typed: Whether a value of its type may be in the store, for all that its caller knows.
+            away: Whether its caller has found the store to be away.
+        """
+        certain = False
         while True:
-            if seen is None and not away:
+            if lookup is None and not away:
+                certain = True
                 try:
-                    seen = await self.shelf.look(job)
+                    lookup = await self.reader.look(request, typed)
                 except self.tolerated:
                     away = True
-            if seen is not None and seen.settled:
-                return seen.value
-            flight, leads = self._flights.join(job.name, job.tags, waits=seen is None or not seen.stale)
-            if leads:
-                return await self._lead(_Computation(self, job, flight, seen))
-            if seen is not None and seen.stale:
-                return seen.value
-            try:
-                data = await flight.wait(self.waiting)
-            finally:
-                self._flights.leave(flight)
-            if data is not None:
-                return read_back(job, data)
-            seen = None
+            if lookup is not None and lookup.settled:
+                return lookup.value
+            stale = lookup is not None and lookup.stale
+            joined = self.flights.join(request, lookup, certain, waits=not stale)
+            if joined is not None:
+                computation, waiter = joined
+                if waiter is None:
+                    return await self._lead(request, computation, None if computation.alone else lookup)
+                if lookup is not None and stale:
+                    return lookup.value
+                if await self._wait(request, computation, waiter):
+                    return await self._lead(request, computation, None, looks=True)
+                data = computation.answer() if computation.ended else None
+                if data is not None:
+                    return read_back(request, data)
+            lookup = None
 
-    async def _lead(self, computation: _Computation) -> Any:
-        """Have the value computed, and tell all who wait for it."""
-        failure: Exception | None = None
+    async def _wait(self, request: Request, computation: Computation, waiter: Waiter) -> bool:
+        """Wait for a computation, and return whether it was handed over to this caller."""
+        gives_up = True
         try:
-            return await computation.run()
-        except GeneratorExit:
-            # The coroutine is closed from outside, and may not wait for anything.
-            computation.lease = None
-            raise
-        except Exception as error:
-            failure = error
-            raise
+            await self.waiting.wait(waiter.signal, max(computation.hold_until - monotonic(), 0))
+            gives_up = False
         finally:
-            try:
-                if computation.lease is not None:
-                    await self.waiting.finish(computation.give_up())
-            finally:
-                self._flights.land(computation.job.name, computation.flight, computation.data, failure)
-                failure = None
+            self.flights.leave(request.name, computation, waiter, gives_up)
+        return waiter.computes
+
+    async def _lead(
+        self, request: Request, computation: Computation, lookup: Lookup | None, looks: bool = False
+    ) -> Any:
+        """Compute the value of a request, on behalf of all that wait for it."""
+        work = _Work(self, request, computation, lookup, looks)
+        if self.finish is None or self.waiting is IN_THREAD:
+            return await work.run()
+        return await outlasting_cancellation(work.run, self.finish)
 
 
-class _Computation:
-    """The work of one leader.
+class _Work:
+    """The work of one caller that computes.
 
-    Attributes:
-        data: The encoded value, once it is computed.
-        lease: The lease that may be in the store.
+    Args:
+        engine: The engine of the cache.
+        request: What the caller asks for.
+        computation: What others wait for meanwhile.
+        lookup: What the caller found in the store; ``None`` if it is away.
+        looks: Whether the caller has to look once more.
     """
 
-    def __init__(self, engine: Engine, job: Job, flight: Flight, seen: Seen | None) -> None:
-        self.job = job
-        self.flight = flight
-        self.data: bytes | None = None
-        self.lease: bytes | None = None
+    def __init__(
+        self, engine: Engine, request: Request, computation: Computation, lookup: Lookup | None, looks: bool
+    ) -> None:
         self._engine = engine
-        self._shelf = engine.shelf
-        self._backend = engine.shelf.backend
-        self._seen = seen
-        # Where the lease is, what the value replaces, and when the lease was taken for how long.
-        self._place = job.name
+        self._reader = engine.reader
+        self._backend = engine.reader.backend
+        self._request = request
+        self._computation = computation
+        self._lookup = lookup
+        self._looks = looks
+        self._lease: Lease | None = None
+        # What a new value replaces, if the old one stays where it is while the new one is computed.
         self._replaces: Any = MISSING
-        self._began = self._seconds = 0.0
+        self._began = monotonic()
+        self._data: bytes | None = None
 
     async def run(self) -> Any:
-        """Return the value: what the store has by now, or what the factory makes, which is then stored."""
-        tokens: dict[str, str] | None = None
-        if self._seen is not None:
-            with contextlib.suppress(*self._engine.tolerated):
-                found = await self._claim(self._seen)
-                if found is not None:
-                    return found.value
-                tokens = await self._shelf.tokens(self.job)
-        with Aboard(self.flight):
+        """Return the value, and let all that wait for it know; if cancelled, hand the computation over."""
+        flights, name = self._engine.flights, self._request.name
+        failure: Exception | None = None
+        cancelled = True
+        try:
+            value = await self._value()
+            cancelled = False
+        except GeneratorExit:
+            # The coroutine is closed from outside, and may not wait for anything.
+            if self._lease is not None:
+                self._lease.drop()
+                self._lease = None
+            raise
+        except Exception as error:
+            cancelled = False
+            failure = error
+            if self._lookup is None or not self._lookup.stale or not self._request.options.stale_on_error:
+                raise
+            value = self._lookup.value
+        finally:
+            try:
+                if self._lease is not None:
+                    await self._engine.waiting.finish(self._give_up(self._lease))
+            finally:
+                if cancelled:
+                    flights.hand_over(name, self._computation)
+                else:
+                    flights.end(name, self._computation, self._data, failure)
+                failure = None
+        return value
+
+    async def _value(self) -> Any:
+        """Return what the store has by now, or what the factory makes, which is then stored."""
+        tolerated = contextlib.suppress(*self._engine.tolerated)
+        ids: dict[str, str] | None = None
+        if self._looks:
+            with tolerated:
+                self._lookup = await self._reader.look(self._request)
+        if self._lookup is not None:
+            with tolerated:
+                if await self._claim(self._lookup):
+                    return self._lookup.value
+                ids = await self._engine.tags.ids(self._request, self._lookup)
+        lease = self._lease
+        refreshes = lease is not None and lease.name != self._request.name
+        self._engine.flights.start(self._computation, Origin(None if lease is None else lease.token, refreshes, ids))
+        with computing(self._computation):
             value = await self._computed()
         data = encode(value)
-        own = read_back(self.job, data)
-        self.data = data
-        if tokens is not None:
-            with contextlib.suppress(*self._engine.tolerated):
-                fresh = new_token() if self.job.recipe.stale else None
-                await self._store(stored_form(value, data, tokens, fresh), fresh)
+        own = read_back(self._request, data)
+        self._data = data
+        if ids is not None:
+            with tolerated:
+                await self._store(value, data, ids)
         return own
 
-    async def give_up(self) -> None:
-        """Remove the lease, if it is still there."""
-        lease, self.lease = self.lease, None
-        with contextlib.suppress(*AWAY, BackendClosedError):
-            await self._backend.compare_and_delete(self._place, lease)
-
-    async def _claim(self, seen: Seen) -> Seen | None:
-        """Take the lease, or return what makes it needless."""
+    async def _claim(self, lookup: Lookup) -> bool:
+        """Take the lease, and return ``False``; or ``True`` if what was found by then makes it needless."""
         if self._engine.lease is None:
-            # Who led before has landed since the last look, perhaps.
-            seen = await self._shelf.look(self.job)
-            return seen if seen.settled else None
+            # The computation before may have ended since the last look.
+            self._lookup = await self._reader.look(self._request)
+            return self._lookup.settled
         pause = _SHORTEST_PAUSE
-        puzzled = 0
-        while not seen.settled:
-            if await self._take(seen, self._engine.lease):
-                return None
-            if seen.stale:
-                return seen
-            if seen.entry.leased:
+        failed = 0
+        while not lookup.settled:
+            if await self._take(lookup, self._engine.lease):
+                return False
+            if lookup.stale:
+                return True
+            if is_lease(lookup.entry.found):
                 await self._engine.waiting.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - jitter is no secret
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
-                puzzled += 1
-                if puzzled % _PUZZLED == 0:
+                failed += 1
+                if failed % _FAILED_COMPARISONS == 0:
                     # What is there was written by no cache, in a form that cannot be compared.
-                    await self._backend.delete(self.job.name)
-            seen = await self._shelf.look(self.job)
-        return seen
+                    await self._backend.delete(self._request.name)
+            self._lookup = lookup = await self._reader.look(self._request, typed=False)
+        return True
 
-    async def _take(self, seen: Seen, seconds: float) -> bool:
-        """Put a lease where it belongs, unless there is one."""
-        name = self.job.name
-        place, there = (self._shelf.fresh_name(name), seen.token) if seen.stale else (name, seen.entry.found)
+    async def _take(self, lookup: Lookup, seconds: float) -> bool:
+        """Put a lease where it belongs, unless there is one that others have to wait for."""
+        name, there = self._request.name, lookup.entry.found
+        if lookup.stale:
+            name, there = self._reader.keys.fresh_name(name), lookup.fresh
         if is_lease(there):
             return False
         if there is UNREADABLE:
-            await self._backend.delete(place)
+            await self._backend.delete(name)
             there = MISSING
         # From here on it may be in the store, whatever becomes of the call.
-        lease = self.lease = new_lease()
-        self._place, self._replaces = place, seen.entry.found if seen.stale else lease
-        self._began, self._seconds = time.monotonic(), self._engine.overdue.get(name, seconds)
+        lease = self._lease = Lease(name, seconds, self._engine.renew)
+        self._replaces = lookup.entry.found
         if there is MISSING:
-            taken = await self._backend.add(place, lease, self._seconds)
+            taken = await self._backend.add(name, lease.token, seconds)
         else:
-            taken = await self._backend.compare_and_set(place, there, lease, self._seconds)
-        if not taken:
-            self.lease = None
+            taken = await self._backend.compare_and_set(name, there, lease.token, seconds)
+        if taken:
+            lease.keep()
+        else:
+            self._lease = None
         return taken
 
     async def _computed(self) -> Any:
-        value = self.job.factory()
+        value = self._request.factory()
         if not inspect.isawaitable(value):
             return value
         if self._engine.waiting is IN_THREAD:
@@ -221,44 +286,54 @@ class _Computation:
             raise TypeError("what computes a value for a SyncCache is a plain function")
         return await value
 
-    async def _store(self, form: Any, fresh: str | None) -> None:
+    async def _store(self, value: Any, data: bytes, ids: dict[str, str]) -> None:
         """Store what was computed, unless it was invalidated meanwhile."""
-        name, recipe = self.job.name, self.job.recipe
-        refreshes = self._place != name
-        if fresh is not None and not refreshes:
-            await self._backend.set(self._shelf.fresh_name(name), fresh, recipe.ttl)
-        if self.lease is None:
-            await self._store_without_lease(form)
+        name, options = self._request.name, self._request.options
+        if ids and monotonic() - self._began > MARGIN and not await self._engine.tags.still(self._request, ids):
             return
-        stored = await self._backend.compare_and_set(name, self._replaces, form, recipe.keep)
-        if stored:
-            if refreshes:
-                await self._backend.set(self._place, fresh, recipe.ttl)
-            self.lease = None
-        self._note(stored)
+        fresh = new_token() if options.stale else None
+        form = stored_form(value, data, ids, fresh)
+        lease = self._lease
+        if lease is None or lease.name == name:
+            if fresh is not None:
+                await self._backend.set(self._reader.keys.fresh_name(name), fresh, options.ttl)
+            stored = await (self._replace_lease(lease, form) if lease is not None else self._set(form))
+        else:
+            stored = await self._backend.compare_and_set(name, self._replaces, form, options.keep)
+            if stored:
+                await self._backend.set(lease.name, fresh, options.ttl)
+        if stored and lease is not None:
+            lease.drop()
+            self._lease = None
 
-    async def _store_without_lease(self, form: Any) -> None:
-        # Who invalidates marks the flight first, and deletes then.
-        if not self.flight.outdated:
-            await self._backend.set(self.job.name, form, self.job.recipe.keep)
-            if self.flight.outdated:
-                await self._backend.delete(self.job.name)
+    async def _replace_lease(self, lease: Lease, form: Any) -> bool:
+        for token in lease.tokens:
+            if await self._backend.compare_and_set(self._request.name, token, form, self._request.options.keep):
+                return True
+        return False
 
-    def _note(self, stored: bool) -> None:
-        """See to it that the next lease lasts as long as the computation, if this one did not."""
-        overdue, name, took = self._engine.overdue, self.job.name, time.monotonic() - self._began
-        if stored or took < self._seconds:
-            overdue.pop(name, None)
-            return
-        if len(overdue) >= _MOST_OVERDUE:
-            overdue.clear()
-        overdue[name] = 2 * took
+    async def _set(self, form: Any) -> bool:
+        # An invalidation marks the computation first, and deletes then.
+        if self._computation.outdated:
+            return False
+        await self._backend.set(self._request.name, form, self._request.options.keep)
+        if self._computation.outdated:
+            await self._backend.delete(self._request.name)
+        return True
+
+    async def _give_up(self, lease: Lease) -> None:
+        """Remove the lease, if it is still there."""
+        lease.drop()
+        self._lease = None
+        with contextlib.suppress(*AWAY, BackendClosedError):
+            for token in lease.tokens:
+                await self._backend.compare_and_delete(lease.name, token)
 
 
-def read_back(job: Job, data: bytes) -> Any:
+def read_back(request: Request, data: bytes) -> Any:
     """Return a copy of what was computed, as a hit will give it."""
     try:
-        return decode(data, job.recipe.type)
+        return decode(data, request.options.type)
     except DeserializationError as error:
         reason = str(error)
-    raise SerializationError(f"what was computed for {job.name!r} could not be read back: {reason}")
+    raise SerializationError(f"what was computed for {request.name!r} could not be read back: {reason}")

@@ -1,174 +1,268 @@
 """Key templates: ``"user:{user_id}"`` and the arguments of a call make a key.
 
-Two calls must not share a key unless the texts of their arguments are the same, whatever somebody puts into an argument
-that comes from outside. So an argument may not bring along a colon, or what ends it in the template; where one does,
-the key is made of a hash of all of them instead, in a form that the template makes in no other way.
+Arguments may come from outside, so two calls must not share a key unless their arguments are the same. Each kind of
+argument has one spelling, and no two have the same:
+
+* a ``str`` is percent-encoded, except for letters, digits, ``-``, ``_``, ``.`` and ``~``;
+* an ``int``, a ``bool``, ``None``, a ``UUID`` and a ``date`` are spelled as ``str()`` does;
+* a ``str`` that reads like one of those, such as ``"42"``, gets a leading ``'``, which encoded text never has.
+
+What a field converts or formats, as in ``{day:%Y}`` or ``{price!s}``, is text, whatever it reads like. Everything else
+is refused: ``str()`` of a list, a model or an object either is ambiguous or changes from process to process.
+
+Encoded arguments do not have the characters that usually stand between fields, such as ``:`` and ``/``. Where a
+template has nothing but characters that arguments may have, as in ``{a}-{b}``, the arguments encode the first of them.
 """
 
 from __future__ import annotations
 
 import inspect
-import operator
 import re
-from collections.abc import Callable, Sequence
-from hashlib import sha256
+from collections.abc import Callable
+from datetime import date, datetime
 from string import Formatter
 from typing import Any, Final
-
-from pydantic_core import to_json
+from urllib.parse import quote
+from uuid import UUID
 
 from .._types import check_key
 
-_FORMATTER: Final = Formatter()
-_ROOT: Final = re.compile(r"[^.\[]*")
-_BY_PLACE: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-_PLAIN: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+SHARED: Final = "__shared__"
+"""The field that lets several functions of one cache have the same template. It adds nothing to the key."""
+
+KEYWORDS: Final = frozenset(("True", "False", "None"))
+"""The identifiers that a ``str`` argument must not be confused with."""
 
 Arguments = tuple[Any, ...]
 
+_FORMATTER: Final = Formatter()
+_ROOT: Final = re.compile(r"[^.\[]*")
+_PLAIN: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_SAFE: Final = re.compile(r"[A-Za-z0-9\-_.~]*")
+_READS_LIKE_ANOTHER: Final = re.compile(
+    r"True|False|None|0|-?[1-9][0-9]*"
+    r"|[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    r"|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+)
+_IN_ESCAPES: Final = frozenset("0123456789ABCDEF%'")
 
-class KeyTemplate:
-    """A template over the parameters of a function.
+
+class _Template:
+    """Literals and fields over the parameters of a function.
+
+    Raises:
+        TypeError: The template is not a ``str``.
+        ValueError: It cannot be read, or names no parameter of the function.
+    """
+
+    def __init__(self, template: str, signature: inspect.Signature) -> None:
+        if not isinstance(template, str):
+            raise TypeError(f"a template must be a str, not {type(template).__name__}")
+        self.shared = False
+        self._signature = signature
+        self._fields: list[_Field] = []
+        self._literals = [""]
+        for literal, name, spec, conversion in _FORMATTER.parse(check_key(template)):
+            self._literals[-1] += literal
+            if name == SHARED and not spec and conversion is None:
+                self.shared = True
+            elif name is not None:
+                self._fields.append(_Field(name, spec or "", conversion, signature))
+                self._literals.append("")
+        self._names = list(signature.parameters)
+        parameters = signature.parameters.values()
+        plain = all(parameter.kind in _PLAIN for parameter in parameters)
+        self._arity = len(self._names) if plain else -1
+        self._defaults = {one.name: one.default for one in parameters if one.default is not inspect.Parameter.empty}
+        self._by_keyword = {one.name for one in parameters if one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD}
+
+    def _bound(self, args: Arguments, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments of a call by the names of the parameters."""
+        if not kwargs and len(args) == self._arity:
+            return dict(zip(self._names, args, strict=True))
+        if self._arity >= 0 and (bound := self._bound_quickly(args, kwargs)) is not None:
+            return bound
+        arguments = self._signature.bind(*args, **kwargs)
+        arguments.apply_defaults()
+        return arguments.arguments
+
+    def _bound_quickly(self, args: Arguments, kwargs: dict[str, Any]) -> dict[str, Any] | None:
+        """As ``Signature.bind``; ``None`` if the call takes a closer look."""
+        bound = dict(zip(self._names, args, strict=False))
+        used = 0
+        for name in self._names[len(args) :]:
+            if name in kwargs and name in self._by_keyword:
+                bound[name] = kwargs[name]
+                used += 1
+            elif name in self._defaults:
+                bound[name] = self._defaults[name]
+        return bound if len(bound) == self._arity and len(args) <= self._arity and used == len(kwargs) else None
+
+
+class KeyTemplate(_Template):
+    """The template of a key.
 
     Attributes:
-        arity: How many positional arguments ``quick`` takes; -1 if it never fits.
-        quick: Returns the key of that many positional arguments.
+        shared: Whether other functions of the cache may have the same template.
+        single: The text before and after the only field, if that is the only parameter of the function, as it is.
 
     Args:
         template: Text with fields as ``str.format`` has them, each naming a parameter: ``{user_id}``, ``{user.id}``,
             ``{day:%Y}``.
         signature: The function's.
-        prefix: What the keys begin with.
+        prefix: The beginning of the names of all keys.
 
     Raises:
         TypeError: The template is not a ``str``.
-        ValueError: It cannot be read, names no parameter of the function, or has nothing between two fields.
+        ValueError: It cannot be read, names no parameter of the function, or has no text between two fields that
+            keeps them apart.
     """
 
-    __slots__ = ("_defaults", "_fields", "_keywords", "_literals", "_marks", "_names", "_signature", "arity", "quick")
-
     def __init__(self, template: str, signature: inspect.Signature, prefix: str = "") -> None:
-        if not isinstance(template, str):
-            raise TypeError(f"a key template must be a str, not {type(template).__name__}")
-        self._signature = signature
-        self._fields: list[_Field] = []
-        self._literals = [prefix]
-        for literal, name, spec, conversion in _FORMATTER.parse(check_key(template)):
-            self._literals[-1] += literal
-            if name is not None:
-                self._fields.append(_Field(name, spec or "", conversion, signature))
-                self._literals.append("")
-        between = self._literals[1:-1]
-        if not all(between):
-            raise ValueError(f"there must be something between the fields of {template!r}")
-        self._marks = {":", *(literal[0] for literal in between)}
-        parameters = signature.parameters.values()
-        plain = all(parameter.kind in _PLAIN for parameter in parameters)
-        self.arity = len(parameters) if plain else -1
-        self._names = list(signature.parameters)
-        self._keywords = {parameter.name for parameter in parameters if parameter.kind not in _BY_PLACE}
-        self._defaults = {one.name: one.default for one in parameters if one.default is not inspect.Parameter.empty}
-        self.quick: Callable[[Arguments], str] = self._quick()
+        super().__init__(template, signature)
+        self._prefix = prefix
+        self._encoded = "".join(sorted({_separator(one, template) for one in self._literals[1:-1]} - {""}))
+        self.single: tuple[str, str] | None = None
+        if self._arity == 1 and len(self._fields) == 1 and self._fields[0].plain:
+            self.single = prefix + self._literals[0], self._literals[1]
+
+    @property
+    def shape(self) -> tuple[str, ...]:
+        """What two templates have in common that make the same key for some arguments: all but names of parameters."""
+        return tuple(self._literals)
 
     def key(self, args: Arguments, kwargs: dict[str, Any]) -> str:
         """Return the key of a call.
 
         Raises:
-            TypeError: The function cannot be called so.
+            TypeError: The function cannot be called so, or an argument is of a kind that has no spelling.
         """
-        if self.arity >= 0 and (arranged := self._arranged(args, kwargs)) is not None:
-            return self.quick(arranged)
-        bound = self._signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        return self._joined([field.text(bound.arguments) for field in self._fields])
+        return self.name(args, kwargs)[len(self._prefix) :]
 
-    def _arranged(self, args: Arguments, kwargs: dict[str, Any]) -> Arguments | None:
-        """Return the arguments of a call by their places, ``None`` if that takes a closer look."""
-        values = list(args)
-        used = 0
-        for name in self._names[len(args) :]:
-            if name in kwargs and name in self._keywords:
-                values.append(kwargs[name])
-                used += 1
-            elif name in self._defaults:
-                values.append(self._defaults[name])
-        return tuple(values) if len(values) == self.arity and used == len(kwargs) else None
-
-    def _quick(self) -> Callable[[Arguments], str]:
-        if self.arity > 0 and self._fields and all(field.plain for field in self._fields):
-            places = [self._names.index(field.name) for field in self._fields]
-            if len(places) == 1:
-                return _one_field(self._literals, places[0], self._joined)
-            return _plain_fields(self._literals, places, self.arity, self._marks, self._joined)
-
-        def quick(args: Arguments) -> str:
-            arguments = dict(zip(self._names, args, strict=True))
-            return self._joined([field.text(arguments) for field in self._fields])
-
-        return quick
-
-    def _joined(self, texts: Sequence[str]) -> str:
-        if any(mark in text for text in texts for mark in self._marks):
-            # One colon more than in any key that is not hashed.
-            return f"{''.join(self._literals)}:{sha256(to_json(texts)).hexdigest()}"
-        parts = [self._literals[0]]
-        for text, literal in zip(texts, self._literals[1:], strict=True):
+    def name(self, args: Arguments, kwargs: dict[str, Any]) -> str:
+        """Return the key of a call with the prefix, as it is called in the backend."""
+        arguments = self._bound(args, kwargs)
+        parts = [self._prefix, self._literals[0]]
+        for field, literal in zip(self._fields, self._literals[1:], strict=True):
+            text = field.key_text(arguments)
+            for character in self._encoded:
+                text = text.replace(character, f"%{ord(character):02X}")
             parts += (text, literal)
         return "".join(parts)
 
 
+class TagTemplate(_Template):
+    """The template of a tag: plain text, formatted as ``str.format`` does. What collides is invalidated together."""
+
+    def __init__(self, template: str, signature: inspect.Signature) -> None:
+        super().__init__(template, signature)
+        if self.shared:
+            raise ValueError(f"{{{SHARED}}} is for the template of a key, not of a tag: {template!r}")
+
+    def tag(self, args: Arguments, kwargs: dict[str, Any]) -> str:
+        """Return the tag of a call."""
+        if not self._fields:
+            return self._literals[0]
+        arguments = self._bound(args, kwargs)
+        parts = [self._literals[0]]
+        for field, literal in zip(self._fields, self._literals[1:], strict=True):
+            parts += (field.text(arguments), literal)
+        return check_key("".join(parts))
+
+
 class _Field:
-    __slots__ = ("_conversion", "_spec", "name", "path", "plain")
+    __slots__ = ("_conversion", "_path", "_spec", "name", "plain")
 
     def __init__(self, path: str, spec: str, conversion: str | None, signature: inspect.Signature) -> None:
         root = _ROOT.match(path)
         self.name = root.group() if root else ""
         if self.name not in signature.parameters:
             what = f"{self.name!r} is no parameter" if self.name else "a field without a name"
-            raise ValueError(f"a key template names parameters of the function, as in '{{user_id}}': {what}")
+            raise ValueError(f"a template names parameters of the function, as in '{{user_id}}': {what}")
         if "{" in spec:
-            raise ValueError("a key template cannot have a field within a field")
+            raise ValueError("a template cannot have a field within a field")
         if conversion not in (None, "s", "r", "a"):
-            raise ValueError(f"a key template cannot have the conversion {conversion!r}")
-        self.path = path
+            raise ValueError(f"a template cannot have the conversion {conversion!r}")
         self.plain = path == self.name and not spec and conversion is None
+        self._path = path
         self._spec = spec
         self._conversion = conversion
 
     def text(self, arguments: dict[str, Any]) -> str:
-        value = arguments[self.name] if self.path == self.name else _FORMATTER.get_field(self.path, (), arguments)[0]
-        if self._conversion is None and not self._spec:
-            return str(value)
-        return format(_FORMATTER.convert_field(value, self._conversion), self._spec)
+        """Return the value of the field as ``str.format`` writes it."""
+        return format(_FORMATTER.convert_field(self._value(arguments), self._conversion), self._spec)
+
+    def key_text(self, arguments: dict[str, Any]) -> str:
+        """Return the value of the field as a part of a key."""
+        if self._conversion is not None or self._spec:
+            return _percent_encoded(self.text(arguments))
+        text = argument_text(self._value(arguments))
+        if text is None:
+            kind = type(self._value(arguments)).__qualname__
+            raise TypeError(
+                f"the field {{{self._path}}} of a key cannot be of type {kind}: name an attribute of it, "
+                f"as in {{{self._path}.id}}, or convert it, as in {{{self._path}!s}}"
+            )
+        return text
+
+    def _value(self, arguments: dict[str, Any]) -> Any:
+        if self._path == self.name:
+            return arguments[self.name]
+        return _FORMATTER.get_field(self._path, (), arguments)[0]
 
 
-def _one_field(
-    literals: Sequence[str], place: int, joined: Callable[[Sequence[str]], str]
-) -> Callable[[Arguments], str]:
-    head, tail = literals
+def argument_text(value: Any) -> str | None:
+    """Return how an argument is spelled in a key, ``None`` if it has no spelling."""
+    kind = value.__class__
+    if kind is int or kind is bool or value is None:
+        return str(value)
+    if isinstance(value, str):
+        # Of a subclass, as of an Enum, the text itself, as in its JSON.
+        text = str.__str__(value)
+        if text.isascii() and text.isidentifier() and text not in KEYWORDS:
+            return text
+        return "'" + text if _READS_LIKE_ANOTHER.fullmatch(text) else _percent_encoded(text)
+    if isinstance(value, int):
+        return int.__repr__(value)
+    if isinstance(value, UUID) or (isinstance(value, date) and not isinstance(value, datetime)):
+        return str(value)
+    return None
 
-    def quick(args: Arguments) -> str:
-        text = str(args[place])
-        return joined((text,)) if ":" in text else head + text + tail
 
-    return quick
+def _percent_encoded(text: str) -> str:
+    return text if _SAFE.fullmatch(text) else quote(check_key(text), safe="")
 
 
-def _plain_fields(
-    literals: Sequence[str], places: list[int], arity: int, marks: set[str], joined: Callable[[Sequence[str]], str]
-) -> Callable[[Arguments], str]:
-    pattern = "%s".join(literal.replace("%", "%%") for literal in literals)
-    pick = operator.itemgetter(*places)
-    straight = places == list(range(arity))
-    # No argument brings along a mark if the key has as many of each as the template.
-    whole = "".join(literals)
-    (mark, count), *others = sorted((mark, whole.count(mark)) for mark in marks)
+def _separator(literal: str, template: str) -> str:
+    """Return the character of the text between two fields that arguments must not have; empty if they never do."""
+    if any(_SAFE.fullmatch(character) is None and character not in _IN_ESCAPES for character in literal):
+        return ""
+    for character in literal:
+        if character not in _IN_ESCAPES:
+            return character
+    raise ValueError(f"there must be something between the fields of {template!r} that keeps them apart, such as ':'")
 
-    def quick(args: Arguments) -> str:
-        given = args if straight else pick(args)
-        key: str = pattern % given
-        if key.count(mark) == count and (not others or all(key.count(other) == fits for other, fits in others)):
-            return key
-        return joined([str(value) for value in given])
 
-    return quick
+class Templates:
+    """The key templates of the functions of one cache."""
+
+    def __init__(self) -> None:
+        self._declared: dict[tuple[str, ...], tuple[object, bool]] = {}
+
+    def declare(self, template: KeyTemplate, function: Callable[..., Any]) -> None:
+        """Note the template of a function.
+
+        Raises:
+            ValueError: Another function has the same one, and they do not both say that it is shared.
+        """
+        owner: object = (function.__module__, function.__qualname__)
+        if "<" in function.__qualname__:
+            # Functions that were defined in others have no name of their own; a module's may be defined again.
+            owner = function
+        known, shared = self._declared.setdefault(template.shape, (owner, template.shared))
+        if known != owner and not (shared and template.shared):
+            name = getattr(known, "__qualname__", known[1] if isinstance(known, tuple) else known)
+            raise ValueError(
+                f"the key of {function.__qualname__} is that of {name}, so they would share their values; "
+                f"give it another template, or write {{{SHARED}}} into both if they should"
+            )

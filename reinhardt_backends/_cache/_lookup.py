@@ -1,55 +1,55 @@
-"""What a cache has in the store: how its keys are called, and what one look at them shows.
+"""How a cache reads its keys: the requests, the names of the keys, and what one look at the store shows.
 
-**Reading** a value without tags and ``stale`` is one ``get`` by its type; with them it is one ``get_many``. What is
-stored, and when it counts, is told in ``_stored.py``.
+A value without tags and ``stale`` is read by one ``get`` with its type; with them it is one ``get_many``, which also
+has the tokens. What is stored, and when it counts, is described in ``_stored.py``.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from .._backend import Backend
 from .._errors import DeserializationError, ResponseError
 from .._types import MISSING, check_key
 from .._values._codec import decode
-from ._stored import UNREADABLE, Entry, Recipe, entry_of, new_token
-
-TAG_TTL: Final = 7 * 86400.0
-"""Seconds for which the token of a tag lives at least, once a value with it is computed."""
+from ._stored import UNREADABLE, EntryOptions, StoredEntry, entry_of
 
 
-class Job(NamedTuple):
+class Request(NamedTuple):
     """What one caller asks for.
 
     Attributes:
         name: The key in the backend.
-        recipe: How the value is read and kept.
+        options: How the value is read and kept.
         tags: Its tags.
         factory: What computes it.
     """
 
     name: str
-    recipe: Recipe
+    options: EntryOptions
     tags: tuple[str, ...]
     factory: Callable[[], Any]
 
 
-class Seen(NamedTuple):
+class Lookup(NamedTuple):
     """What one look at the store showed.
 
     Attributes:
         entry: What is there.
         value: The value, if it may be served; ``MISSING`` if not.
-        stale: Whether it may be served only while somebody computes it anew.
-        token: What is in the place of the token of freshness.
+        stale: Whether it may be served only while a new one is computed.
+        fresh: What is under the name of the freshness token.
+        tokens: The tokens of the tags of the request that are there, as they are stored.
     """
 
-    entry: Entry
+    entry: StoredEntry
     value: Any = MISSING
     stale: bool = False
-    token: Any = MISSING
+    fresh: Any = MISSING
+    tokens: Mapping[str, str] = MappingProxyType({})
 
     @property
     def settled(self) -> bool:
@@ -57,111 +57,110 @@ class Seen(NamedTuple):
         return self.value is not MISSING and not self.stale
 
 
-NOTHING: Final = Seen(Entry(MISSING))
+NOTHING: Final = Lookup(StoredEntry(MISSING))
 
 
-class Shelf:
-    """The keys of one cache.
+class CacheKeys:
+    """The names of a cache's keys in its backend.
+
+    Attributes:
+        values: The beginning of the names of all values.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self.values = f"{prefix}:value:"
+        self._fresh = f"{prefix}:fresh:"
+        self._tags = f"{prefix}:tag:"
+
+    def value_name(self, key: str) -> str:
+        return self.values + check_key(key)
+
+    def fresh_name(self, name: str) -> str:
+        """Return the name of the freshness token of the value with a name."""
+        return self._fresh + name[len(self.values) :]
+
+    def tag_name(self, tag: str) -> str:
+        return self._tags + tag
+
+
+class EntryReader:
+    """Reads the entries of one cache.
 
     Attributes:
         backend: Where they are.
-        prefix: What the names of values begin with.
+        keys: What they are called there.
     """
 
-    def __init__(self, backend: Backend, prefix: str, atomic: bool) -> None:
+    def __init__(self, backend: Backend, keys: CacheKeys) -> None:
         self.backend = backend
-        self.prefix = f"{prefix}:value:"
-        self._fresh_prefix = f"{prefix}:fresh:"
-        self._tag_prefix = f"{prefix}:tag:"
-        self._atomic = atomic
+        self.keys = keys
 
-    def value_name(self, key: str) -> str:
-        """Return what the value of a key is called in the backend."""
-        return self.prefix + check_key(key)
-
-    def fresh_name(self, name: str) -> str:
-        """Return what the token of freshness of a value is called."""
-        return self._fresh_prefix + name[len(self.prefix) :]
-
-    def tag_name(self, tag: str) -> str:
-        """Return what the token of a tag is called."""
-        return self._tag_prefix + tag
-
-    async def look(self, job: Job) -> Seen:
-        recipe = job.recipe
-        names = [job.name]
-        if recipe.stale or job.tags:
-            names += [self.fresh_name(job.name), *map(self.tag_name, job.tags)]
-        elif recipe.plain:
+    async def look(self, request: Request, typed: bool = True) -> Lookup:
+        """Look for the value of a request; ``typed=False`` where it is known that no value of its type is there."""
+        options = request.options
+        names = [request.name, *map(self.keys.tag_name, request.tags)]
+        if options.stale:
+            names.append(self.keys.fresh_name(request.name))
+        if typed and options.typed and len(names) == 1:
             try:
-                value = await self.backend.get(job.name, recipe.type, default=MISSING)
+                value = await self.backend.get(request.name, options.type, default=MISSING)
             except (DeserializationError, ResponseError) as error:
-                check_broken(error)
+                raise_unless_unreadable(error)
             else:
-                return NOTHING if value is MISSING else Seen(Entry(value), value)
-        found = await self._read(names)
-        entry = entry_of(found.get(job.name, MISSING))
-        conditions = [*map(self.tag_name, entry.tags), *([] if entry.fresh is None else [self.fresh_name(job.name)])]
-        unknown = [name for name in conditions if name not in names]
-        if unknown:
-            found = {**found, **await self._read(unknown)}
-        return self._judged(job, entry, found)
+                return NOTHING if value is MISSING else Lookup(StoredEntry(value), value)
+        found = await self.read(names)
+        entry = entry_of(found.get(request.name, MISSING))
+        unread = [name for tag in entry.tags if (name := self.keys.tag_name(tag)) not in names]
+        if entry.fresh is not None and not options.stale:
+            unread.append(self.keys.fresh_name(request.name))
+        if unread:
+            found = {**found, **await self.read(unread)}
+        return self._judged(request, entry, found)
 
-    def _judged(self, job: Job, entry: Entry, found: dict[str, Any]) -> Seen:
-        current = all(found.get(self.tag_name(tag)) == token for tag, token in entry.tags.items())
-        if entry.data is None or not current or not entry.tags.keys() >= set(job.tags):
-            return Seen(entry)
-        token = found.get(self.fresh_name(job.name), MISSING)
-        stale = entry.fresh is not None and token != entry.fresh
-        if stale and not job.recipe.stale:
-            return Seen(entry)
+    def _judged(self, request: Request, entry: StoredEntry, found: dict[str, Any]) -> Lookup:
+        tag_name = self.keys.tag_name
+        tokens = {tag: token for tag in request.tags if (token := found.get(tag_name(tag))).__class__ is str}
+        fresh: Any = MISSING
+        if entry.fresh is not None or request.options.stale:
+            fresh = found.get(self.keys.fresh_name(request.name), MISSING)
+        nothing = Lookup(entry, fresh=fresh, tokens=tokens)
+        if entry.data is None or not all(tag in entry.tags for tag in request.tags):
+            return nothing
+        if any(token_id(found.get(tag_name(tag))) != known for tag, known in entry.tags.items()):
+            return nothing
+        stale = entry.fresh is not None and fresh != entry.fresh
+        if stale and not request.options.stale:
+            return nothing
         try:
-            return Seen(entry, decode(entry.data, job.recipe.type), stale, token)
+            return Lookup(entry, decode(entry.data, request.options.type), stale, fresh, tokens)
         except DeserializationError:
-            return Seen(entry)
+            return nothing
 
-    async def _read(self, names: list[str]) -> dict[str, Any]:
+    async def read(self, names: list[str]) -> dict[str, Any]:
         """Return what is stored under these names."""
         if len(names) > 1:
             with contextlib.suppress(DeserializationError):
                 return await self.backend.get_many(names)
-        found = {}
-        for name in names:
-            value: Any
-            try:
-                value = await self.backend.get(name, default=MISSING)
-            except (DeserializationError, ResponseError) as error:
-                check_broken(error)
-                value = UNREADABLE
-            if value is not MISSING:
-                found[name] = value
-        return found
+        found = {name: await self.read_one(name) for name in names}
+        return {name: value for name, value in found.items() if value is not MISSING}
 
-    async def tokens(self, job: Job) -> dict[str, str]:
-        """Return the tokens of the tags, as they are before the value is computed."""
-        tokens: dict[str, str] = {}
-        seconds = max(TAG_TTL, 2 * job.recipe.keep)
-        for tag in job.tags:
-            name = self.tag_name(tag)
-            while tag not in tokens:
-                token: Any
-                try:
-                    token = await self.backend.get(name, default=MISSING, renew=seconds)
-                except DeserializationError:
-                    token = UNREADABLE
-                if isinstance(token, str):
-                    tokens[tag] = token
-                    continue
-                new = new_token()
-                if token is not MISSING or not self._atomic:
-                    await self.backend.set(name, new, seconds)
-                    tokens[tag] = new
-                elif await self.backend.add(name, new, seconds):
-                    tokens[tag] = new
-        return tokens
+    async def read_one(self, name: str, renew: float | None = None) -> Any:
+        """Return what is stored under a name, ``MISSING`` or ``UNREADABLE``; set its expiry to ``renew`` seconds."""
+        try:
+            if renew is None:
+                return await self.backend.get(name, default=MISSING)
+            return await self.backend.get(name, default=MISSING, renew=renew)
+        except (DeserializationError, ResponseError) as error:
+            raise_unless_unreadable(error)
+            return UNREADABLE
 
 
-def check_broken(error: Exception) -> None:
+def token_id(stored: Any) -> str | None:
+    """Return the part of a tag's stored token that entries have; ``None`` if it is no token."""
+    return stored.partition(".")[0] if stored.__class__ is str else None
+
+
+def raise_unless_unreadable(error: Exception) -> None:
     """Raise an error of a ``get`` again, unless it says that what is stored is no value of ours."""
     if isinstance(error, ResponseError) and error.code != "WRONGTYPE":
         raise error

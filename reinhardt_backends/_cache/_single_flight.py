@@ -1,11 +1,15 @@
-"""One computation for everybody who asks at once, in one process: the flights of a cache.
+"""Single flight in one process: callers that ask for the same key at the same time share one computation.
 
-Who asks first for a key leads a flight; who asks while it is under way waits for its answer. A leader runs in the task
-or thread of its own caller, so nothing goes on in the background and a waiter that gives up disturbs nobody. A leader
-that is cancelled lands its flight without an answer; those who waited then ask again, and one of them leads.
+The first caller for a key computes the value, in its own task or thread, so nothing goes on in the background; callers
+that ask meanwhile wait for its answer. A caller that is cancelled while it computes hands the computation over to one
+of the waiters, which begins it again; the others keep waiting. A waiter that gives up disturbs no other.
 
-A flight serves tasks, threads and event loops alike, and knows the tags of what it computes: invalidating takes it out
-of the book at once, so that who asks later does not get an answer from before.
+A caller may only join a computation that started from what the store says now: the lease that the computation holds
+must still be there, and the tags must have the tokens that it started with. Otherwise an invalidation, in whatever
+process, came in between, and the caller gets a computation of its own, which those after it join.
+
+A computation serves tasks, threads and event loops alike. It is not joined, and not waited for, for longer than the
+table's ``hold``: then it may hang, and the next caller computes.
 
 The idea and the name are those of Go's ``singleflight`` package.
 """
@@ -15,128 +19,257 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Final
+from time import monotonic
+from typing import Final, NamedTuple
 
-from .._component import Signal, Waiting
+from .._component import Signal
+from ._exceptions import fresh_copy
+from ._lookup import Lookup, Request, token_id
 
 
-class Flight:
-    """One computation under way.
+class Origin(NamedTuple):
+    """What a computation started from.
+
+    Attributes:
+        lease: The lease in the store, ``None`` without one.
+        refreshes: Whether the lease is in the place of the freshness token, not of the value.
+        ids: The ids of the tags' tokens; ``None`` if the store was away.
+    """
+
+    lease: bytes | None
+    refreshes: bool
+    ids: Mapping[str, str] | None
+
+
+class Waiter:
+    """One caller that waits for a computation.
+
+    Attributes:
+        signal: Given when the computation has ended, or has been handed over to this caller.
+        computes: Whether it was handed over to this caller.
+        thread: The thread of the caller, if it blocks meanwhile.
+    """
+
+    __slots__ = ("computes", "signal", "thread")
+
+    def __init__(self, thread: int | None) -> None:
+        self.signal = Signal()
+        self.computes = False
+        self.thread = thread
+
+
+class Computation:
+    """One computation in flight.
 
     Attributes:
         tags: The tags of what is computed.
         outdated: Whether it was invalidated since it began, so that its answer is not to be kept.
-        needs: The flights that what computes it is waiting for.
+        origin: What it started from; ``None`` until the factory is called.
+        ended: Whether there is an answer, an error, or the need to ask again.
+        hold_until: The instant, on the monotonic clock, until which others wait for it.
+        needs: The computations that the factory waits for, by the waiter or computation that does.
+        thread: The thread that computes, if it blocks meanwhile.
+        alone: Whether it is for one caller, that can neither wait nor be waited for, and its answer is not kept.
     """
 
-    __slots__ = ("_answer", "_error", "_landed", "needs", "outdated", "tags")
+    __slots__ = (
+        "_answer", "_error", "_waiters", "alone", "ended", "hold_until", "needs", "origin", "outdated", "tags",
+        "thread",
+    )  # fmt: skip
 
-    def __init__(self, tags: tuple[str, ...]) -> None:
+    def __init__(self, tags: tuple[str, ...], hold: float, thread: int | None, alone: bool = False) -> None:
         self.tags = tags
+        self.thread = thread
+        self.alone = alone
         self.outdated = False
-        self.needs: list[Flight] = []
-        self._landed = Signal()
+        self.ended = False
+        self.origin: Origin | None = None
+        self.hold_until = monotonic() + hold
+        self.needs: dict[object, Computation] = {}
+        self._waiters: dict[Waiter, None] = {}
         self._answer: bytes | None = None
         self._error: Exception | None = None
 
-    async def wait(self, waiting: Waiting) -> bytes | None:
-        """Wait for the answer, and return it or raise the leader's error; ``None`` if one has to ask again."""
-        await waiting.wait(self._landed)
+    def answer(self) -> bytes | None:
+        """Return the encoded value, or raise a copy of the error; ``None`` if one has to ask again."""
         if self._error is not None:
-            raise self._error
+            raise fresh_copy(self._error)
         return self._answer
 
-    def land(self, answer: bytes | None, error: Exception | None) -> None:
-        self._answer, self._error = answer, error
-        self._landed.give()
+    def admits(self, request: Request, lookup: Lookup | None) -> bool:
+        """Whether a caller that found ``lookup`` may have the answer; ``None`` if the store is away."""
+        if self.outdated or monotonic() >= self.hold_until:
+            return False
+        origin = self.origin
+        if origin is None or lookup is None:
+            # Either it is only about to start, so the answer will be newer than the question; or there is no telling.
+            return True
+        there = lookup.fresh if origin.refreshes else lookup.entry.found
+        if origin.lease is not None and there != origin.lease:
+            return False
+        ids = origin.ids
+        return ids is None or all(ids.get(tag) == token_id(lookup.tokens.get(tag)) for tag in request.tags)
 
 
-class Flights:
-    """The book of the flights under way."""
+class SingleFlight:
+    """The computations in flight of one cache.
 
-    def __init__(self) -> None:
-        self._book: dict[str, Flight] = {}
-        # Re-entrant: a signal handler may ask in the middle of it.
-        self._lock = threading.RLock()
-        _books.add(self)
+    Attributes:
+        hold: Seconds for which callers wait for a computation.
+        blocks: Whether callers block their threads.
+    """
 
-    def join(self, name: str, tags: tuple[str, ...], waits: bool = True) -> tuple[Flight, bool]:
-        """Return the flight of a name, and whether the caller leads it. One who does not may wait, and then leaves.
+    def __init__(self, hold: float) -> None:
+        self.hold = hold
+        self.blocks = False
+        self._table: dict[str, Computation] = {}
+        _instances.add(self)
+
+    def join(
+        self, request: Request, lookup: Lookup | None, certain: bool, waits: bool
+    ) -> tuple[Computation, Waiter | None] | None:
+        """Return the computation of a key, and the waiter of a caller that joins it, ``None`` for one that computes.
+
+        Args:
+            request: What the caller asks for.
+            lookup: What the caller found in the store; ``None`` if it is away.
+            certain: Whether the caller looked after it had asked. If not, and a computation does not admit it, the
+                result is ``None``: look again.
+            waits: Whether the caller waits for an answer. If not, no waiter is registered.
 
         Raises:
             RuntimeError: The caller is part of what computes the value, so that it would wait for itself.
         """
-        aboard = _aboard.get()
-        with self._lock:
-            flight = self._book.get(name)
-            if flight is None:
-                flight = self._book[name] = Flight(tags)
-                return flight, True
-            if waits and aboard:
-                if _needs(flight, aboard):
-                    raise RuntimeError(f"computing the value of {name!r} takes that very value")
-                for own in aboard:
-                    own.needs.append(flight)
-        return flight, False
+        name = request.name
+        current = _current.get()
+        thread = threading.get_ident() if self.blocks else None
+        with _lock:
+            computation = self._table.get(name)
+            if computation is None:
+                computation = self._table[name] = Computation(request.tags, self.hold, thread)
+                return computation, None
+            if current is not None and waits and _depends(computation, current):
+                raise RuntimeError(f"computing the value of {name!r} takes that very value")
+            if thread is not None and computation.thread == thread:
+                # A signal handler or finalizer, in the middle of a call of this thread that goes on only afterwards.
+                return Computation(request.tags, self.hold, thread, alone=True), None
+            if computation.admits(request, lookup):
+                waiter = Waiter(thread)
+                if waits:
+                    computation._waiters[waiter] = None
+                    if current is not None:
+                        current.needs[waiter] = computation
+                return computation, waiter
+            if not certain:
+                return None
+            computation.outdated = True
+            computation = self._table[name] = Computation(request.tags, self.hold, thread)
+            return computation, None
 
-    def leave(self, flight: Flight) -> None:
-        """Stop waiting for a flight."""
-        aboard = _aboard.get()
-        if aboard:
-            with self._lock:
-                for own in aboard:
-                    own.needs.remove(flight)
+    def leave(self, name: str, computation: Computation, waiter: Waiter, gives_up: bool) -> None:
+        """Stop waiting. A caller that gives up passes on what was handed over to it meanwhile."""
+        current = _current.get()
+        with _lock:
+            if current is not None:
+                current.needs.pop(waiter, None)
+            computation._waiters.pop(waiter, None)
+            passes_on = gives_up and waiter.computes and not computation.ended
+        if passes_on:
+            self.hand_over(name, computation)
 
-    def land(self, name: str, flight: Flight, answer: bytes | None = None, error: Exception | None = None) -> None:
-        """End a flight, and wake all who wait for it."""
-        with self._lock:
-            if self._book.get(name) is flight:
-                del self._book[name]
-        flight.land(answer, error)
+    def start(self, computation: Computation, origin: Origin) -> None:
+        """Note that the factory is called from now on."""
+        with _lock:
+            computation.origin = origin
 
-    def outdate(self, affected: Callable[[str, Flight], bool]) -> None:
-        """Take flights out of the book: what was asked before may have their answer, what is asked now may not."""
-        with self._lock:
-            for name, flight in list(self._book.items()):
-                if affected(name, flight):
-                    flight.outdated = True
-                    del self._book[name]
+    def hand_over(self, name: str, computation: Computation) -> None:
+        """Let one of the waiters compute the value. Without waiters, end the computation."""
+        with _lock:
+            computation.origin = None
+            computation.hold_until = monotonic() + self.hold
+            if not computation._waiters or self._table.get(name) is not computation:
+                self.end(name, computation)
+                return
+            # The latest one has probably most time left. It may also be a signal handler, in the middle of the wait of
+            # an earlier one that cannot go on before it.
+            waiter, _ = computation._waiters.popitem()
+            waiter.computes = True
+            computation.thread = waiter.thread
+        waiter.signal.give()
 
-    def _forget(self) -> None:
-        """The flights of a parent process land there."""
-        self._lock = threading.RLock()
-        self._book = {}
+    def end(
+        self, name: str, computation: Computation, answer: bytes | None = None, error: Exception | None = None
+    ) -> None:
+        """End a computation, and wake all that wait for it."""
+        with _lock:
+            self._remove(name, computation)
+            computation._answer, computation._error = answer, error
+            computation.ended = True
+            waiters, computation._waiters = computation._waiters, {}
+        for waiter in reversed(waiters):
+            waiter.signal.give()
+
+    def outdate(self, affected: Callable[[str, Computation], bool]) -> None:
+        """Let callers from now on join none of the affected computations, and let those not keep their answers."""
+        with _lock:
+            for name, computation in list(self._table.items()):
+                if affected(name, computation):
+                    computation.outdated = True
+                    self._remove(name, computation)
+
+    def _remove(self, name: str, computation: Computation) -> None:
+        if self._table.get(name) is computation:
+            del self._table[name]
+
+    def forget(self) -> None:
+        """In a forked child: the computations of the parent process end there."""
+        self._table = {}
 
 
-class Aboard:
-    """Marks what runs within it, and the tasks that it starts, as part of computing a flight's answer."""
-
-    __slots__ = ("_flight", "_token")
-
-    def __init__(self, flight: Flight) -> None:
-        self._flight = flight
-
-    def __enter__(self) -> None:
-        self._token = _aboard.set((*_aboard.get(), self._flight))
-
-    def __exit__(self, *_: object) -> None:
-        _aboard.reset(self._token)
-
-
-def _needs(flight: Flight, others: tuple[Flight, ...]) -> bool:
-    """Whether a flight is one of some others, or waits for one, however indirectly."""
-    return flight in others or any(_needs(needed, others) for needed in flight.needs)
+@contextmanager
+def computing(computation: Computation) -> Iterator[None]:
+    """Mark what runs within the block, and the tasks that it starts, as part of a computation."""
+    outer = _current.get()
+    if outer is not None:
+        outer.needs[computation] = computation
+    token = _current.set(computation)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+        if outer is not None:
+            outer.needs.pop(computation, None)
 
 
-_aboard: Final[ContextVar[tuple[Flight, ...]]] = ContextVar("reinhardt_backends.cache.aboard", default=())
-_books: Final[weakref.WeakSet[Flights]] = weakref.WeakSet()
+def _depends(computation: Computation, other: Computation) -> bool:
+    """Whether a computation is another one, or waits for it, however indirectly."""
+    pending, seen = [computation], {computation}
+    while pending:
+        one = pending.pop()
+        if one is other:
+            return True
+        for needed in list(one.needs.values()):
+            if needed not in seen:
+                seen.add(needed)
+                pending.append(needed)
+    return False
+
+
+# One for all caches, since computations of several may wait for each other; re-entrant, since a signal handler may ask
+# in the middle of it.
+_lock = threading.RLock()
+_current: Final[ContextVar[Computation | None]] = ContextVar("reinhardt_backends.cache.computation", default=None)
+_instances: Final[weakref.WeakSet[SingleFlight]] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    for book in list(_books):
-        book._forget()
+    global _lock  # noqa: PLW0603 - a thread of the parent may have held the old one
+    _lock = threading.RLock()
+    for instance in list(_instances):
+        instance.forget()
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,14 +1,19 @@
 """What a cache stores under a key, and how it is read.
 
 A value without tags and ``stale`` is stored as itself, so that reading it is one ``get`` by its type. Anything else is
-``bytes`` that begin with one letter: a *lease*, which says that somebody computes the value; a value that is ``bytes``;
-or a *marked* value, whose header names its tags and its token of freshness. So an entry says itself what has to hold
-for it to count, whoever reads it.
+``bytes`` that begin with one letter:
 
-A marked value counts while the token of each of its tags is the one that it was stored with. Deleting the token of a
-tag outdates everything that has it, at the cost of one call; a token that is lost does no more harm than that. The
-value is fresh while its token of freshness lives, a key of its own that expires after ``ttl``, so that no clock but the
-store's decides.
+* ``L``, a *lease*: some process computes the value;
+* ``O``, an *overdue lease*: it has been computing for so long that others may take over;
+* ``B``, a value that is ``bytes``;
+* ``M``, a *marked* value, whose header has its tags and its freshness token.
+
+So an entry says itself what has to hold for it to count.
+
+A marked value counts while each of its tags has the token that it was stored with. Deleting the token of a tag outdates
+everything that has the tag, at the cost of one call; a token that is lost does no more harm than that. The value is
+fresh while its freshness token lives, a key of its own that expires after ``ttl``, so that only the store's clock
+decides.
 """
 
 from __future__ import annotations
@@ -21,11 +26,12 @@ from typing import Any, Final, NamedTuple
 
 from pydantic_core import from_json, to_json
 
-from .._errors import DeserializationError
 from .._types import MISSING, TTL, check_ttl
-from .._values._codec import check_type, decode, encode
+from .._values._codec import check_type, encode
+from ._bytes_types import refuses_bytes
 
 _LEASE: Final = b"L"
+_OVERDUE: Final = b"O"
 _BYTES: Final = b"B"
 _MARKED: Final = b"M"
 
@@ -33,14 +39,14 @@ UNREADABLE: Final = object()
 """Stands for a stored value that is neither JSON nor ``bytes`` of ours."""
 
 
-class Entry(NamedTuple):
+class StoredEntry(NamedTuple):
     """What was found under a key.
 
     Attributes:
         found: The value as ``get`` gave it, ``MISSING`` or ``UNREADABLE``: what ``compare_and_set`` expects.
         data: The encoded value; ``None`` if there is none.
         tags: The tags of the value, each with the token it was stored with.
-        fresh: The token of freshness, if it has one.
+        fresh: The freshness token, if it has one.
     """
 
     found: Any
@@ -48,29 +54,25 @@ class Entry(NamedTuple):
     tags: Mapping[str, str] = MappingProxyType({})
     fresh: str | None = None
 
-    @property
-    def leased(self) -> bool:
-        """Whether somebody computes the value."""
-        return is_lease(self.found)
 
-
-def entry_of(found: Any) -> Entry:
+def entry_of(found: Any) -> StoredEntry:
     """Return what a stored value means."""
-    if found is MISSING or found is UNREADABLE or is_lease(found):
-        return Entry(found)
+    if found is MISSING or found is UNREADABLE:
+        return StoredEntry(found)
     if found.__class__ is not bytes:
-        return Entry(found, encode(found))
-    if found[:1] == _BYTES:
-        return Entry(found, b"\x00" + found[1:])
-    header, separator, data = found.partition(b"\n")
-    if header[:1] == _MARKED and separator:
+        return StoredEntry(found, encode(found))
+    kind = found[:1]
+    if kind == _BYTES:
+        return StoredEntry(found, b"\x00" + found[1:])
+    header, separator, data = found.partition(b"\n") if kind == _MARKED else (b"", b"", b"")
+    if separator:
         try:
             tags, fresh = from_json(header[1:])
         except ValueError:
-            return Entry(found)
+            return StoredEntry(found)
         if isinstance(tags, dict) and isinstance(fresh, str | None):
-            return Entry(found, data, tags, fresh)
-    return Entry(found)
+            return StoredEntry(found, data, tags, fresh)
+    return StoredEntry(found)
 
 
 def stored_form(value: Any, data: bytes, tags: Mapping[str, str], fresh: str | None) -> Any:
@@ -84,7 +86,13 @@ def new_lease() -> bytes:
     return _LEASE + secrets.token_bytes(16)
 
 
+def overdue(lease: bytes) -> bytes:
+    """Return the form of a lease that others may replace by their own."""
+    return _OVERDUE + lease[1:]
+
+
 def is_lease(found: Any) -> bool:
+    """Whether a value is being computed, and others have to wait for it."""
     return found.__class__ is bytes and found[:1] == _LEASE
 
 
@@ -92,33 +100,35 @@ def new_token() -> str:
     return secrets.token_hex(8)
 
 
-class Recipe(NamedTuple):
+class EntryOptions(NamedTuple):
     """How the value of a key is read and kept.
 
     Attributes:
         type: Its type.
-        plain: Whether it may be read by ``get`` with its type: no lease or marked value is valid as that.
+        typed: Whether it may be read by ``get`` with its type: no lease or marked value is valid as that.
         ttl: Seconds for which it is fresh.
         stale: Whether it is served when it is not fresh any more.
         keep: Seconds for which it is kept.
+        stale_on_error: Whether it is served, too, if computing a new one failed.
     """
 
     type: Any
-    plain: bool
+    typed: bool
     ttl: float
     stale: bool
     keep: float
+    stale_on_error: bool = False
 
 
-def recipe_of(type: Any, ttl: TTL, stale: TTL | None) -> Recipe:
-    """Return the recipe for what a caller asks for.
+def entry_options(type: Any, ttl: TTL, stale: TTL | None, stale_on_error: bool) -> EntryOptions:
+    """Return the options for what a caller asks for.
 
     Raises:
         TypeError, ValueError: The type or a time is not what it must be.
     """
     fresh = milliseconds(ttl, "ttl")
     more = 0 if stale is None else milliseconds(stale, "stale")
-    return Recipe(type, _is_plain(type), fresh / 1000, stale is not None, (fresh + more) / 1000)
+    return EntryOptions(type, _is_typed(type), fresh / 1000, stale is not None, (fresh + more) / 1000, stale_on_error)
 
 
 def milliseconds(ttl: TTL | None, name: str) -> int:
@@ -128,20 +138,16 @@ def milliseconds(ttl: TTL | None, name: str) -> int:
     return checked
 
 
-def _is_plain(type: Any) -> bool:
-    check_type(type)
+def _is_typed(type: Any) -> bool:
     try:
-        return _refuses_bytes(type)
+        return _is_typed_cached(type)
     except TypeError:
-        return _refuses_bytes.__wrapped__(type)
+        # It cannot be hashed, or is no type; the second is an error.
+        check_type(type)
+        return False
 
 
 @lru_cache(1024)
-def _refuses_bytes(type: Any) -> bool:
-    for letter in (_LEASE, _BYTES, _MARKED):
-        try:
-            decode(b"\x00" + letter + bytes(16), type)
-        except DeserializationError:
-            continue
-        return False
-    return True
+def _is_typed_cached(type: Any) -> bool:
+    check_type(type)
+    return refuses_bytes(type)

@@ -158,10 +158,10 @@ class SyncThrottle(Face[Throttle]):
 
 
 class SyncCache(Face[Cache]):
-    """Keeps what is slow to compute: in memory for a process, on Redis for all of them.
+    """Keeps what is slow to compute: in memory for one process, on Redis for all processes.
 
-    A value is computed once for all who ask at the same time, in one process and, by a lease, among processes. It comes
-    back as a hit would give it, always: validated as its type, and a copy of one's own.
+    A value is computed once for all callers that ask at the same time, in one process and, by a lease, among processes.
+    A miss returns what a hit returns: the value validated as its type, and a copy that shares nothing with others.
 
     It needs the six verbs that every backend has; leases need ``add``, ``compare_and_set`` and ``compare_and_delete``,
     too.
@@ -169,12 +169,16 @@ class SyncCache(Face[Cache]):
     Args:
         backend: Where the values are kept.
         ttl: Seconds for which a value is kept, where no other ttl is given.
-        prefix: What all keys in the backend begin with, followed by a colon.
-        on_error: What happens while the store is away, or refuses: ``"miss"`` computes the value and keeps none, each
-            caller in each process for itself but for those who ask at once; ``"raise"`` raises the store's error.
-        lease: Seconds within which a value should be computed; a process that died while it did holds up the others
-            for so long. ``None`` for no leases. ``"auto"`` for 30 seconds where the backend has the verbs, and no
-            leases elsewhere.
+        prefix: The beginning of all keys in the backend, followed by a colon.
+        on_error: What happens while the store is away, or refuses: ``"miss"`` computes the value and keeps none, once
+            for those callers of a process that ask at the same time; ``"raise"`` raises the store's error.
+        lease: Seconds for which a process that died while it computed a value holds up the others. While it computes,
+            the lease is renewed, and after four times its length others may take over. ``None`` for no leases;
+            ``"auto"`` for 30 seconds where the backend has the verbs, and no leases elsewhere.
+        finish: Seconds for which a computation goes on after its caller was cancelled, to be kept for others; the
+            caller is held up meanwhile. By default it is handed over to a waiting caller, or ends. Blocking callers
+            cannot be cancelled.
+        stale_on_error: Whether a stale value is served if computing the new one fails, where nothing else is asked for.
 
     Raises:
         TypeError, ValueError: An argument is not what it must be.
@@ -191,9 +195,21 @@ class SyncCache(Face[Cache]):
         prefix: str = "cache",
         on_error: OnCacheError = "miss",
         lease: TTL | Literal["auto"] | None = "auto",
+        finish: float | None = None,
+        stale_on_error: bool = False,
     ) -> None:
         face = backend if isinstance(backend, SyncBackend) else SyncBackend(backend)
-        super().__init__(Cache(face._target, ttl=ttl, prefix=prefix, on_error=on_error, lease=lease))
+        super().__init__(
+            Cache(
+                face._target,
+                ttl=ttl,
+                prefix=prefix,
+                on_error=on_error,
+                lease=lease,
+                finish=finish,
+                stale_on_error=stale_on_error,
+            )
+        )
 
     @overload
     def get_or_set(
@@ -203,6 +219,7 @@ class SyncCache(Face[Cache]):
         *,
         ttl: TTL | None = ...,
         stale: TTL | None = ...,
+        stale_on_error: bool | None = ...,
         tags: Iterable[str] = ...,
     ) -> Any: ...
     @overload
@@ -214,6 +231,7 @@ class SyncCache(Face[Cache]):
         *,
         ttl: TTL | None = ...,
         stale: TTL | None = ...,
+        stale_on_error: bool | None = ...,
         tags: Iterable[str] = ...,
     ) -> Value: ...
     @overload
@@ -225,6 +243,7 @@ class SyncCache(Face[Cache]):
         *,
         ttl: TTL | None = ...,
         stale: TTL | None = ...,
+        stale_on_error: bool | None = ...,
         tags: Iterable[str] = ...,
     ) -> Value: ...
     @overload
@@ -236,6 +255,7 @@ class SyncCache(Face[Cache]):
         *,
         ttl: TTL | None = ...,
         stale: TTL | None = ...,
+        stale_on_error: bool | None = ...,
         tags: Iterable[str] = ...,
     ) -> Value: ...
     def get_or_set(
@@ -246,26 +266,30 @@ class SyncCache(Face[Cache]):
         *,
         ttl: TTL | None = None,
         stale: TTL | None = None,
+        stale_on_error: bool | None = None,
         tags: Iterable[str] = (),
     ) -> Any:
         """Return the value of ``key``; compute and keep it if there is none.
 
-        Whatever the factory returns is kept, ``None`` included. What it raises is not kept; everybody who waits for the
-        value gets it. A stored value that is not valid as ``type`` counts as none.
+        Whatever the factory returns is kept, ``None`` included. What it raises is not kept; each caller that waits for
+        the value gets a copy of it. A stored value that is not valid as ``type`` counts as none.
 
         Args:
             key: The key.
             factory: Computes the value; called without arguments.
             type: As for ``Backend.get``.
             ttl: Seconds for which the value is kept; the ttl of the cache by default.
-            stale: Seconds after that in which it is still served while one caller computes it anew.
-            tags: Names by which it can be invalidated together with others.
+            stale: Seconds after that in which it is still served while one caller computes a new one.
+            stale_on_error: Whether that caller gets the stale value if the factory fails; as the cache by default.
+            tags: Plain names by which it can be invalidated together with others.
 
         Raises:
             SerializationError: The value cannot be stored, or could not be read back as ``type``.
             RuntimeError: The factory asks for the very key that it computes.
         """
-        return drive(self._target.get_or_set(key, factory, type, ttl=ttl, stale=stale, tags=tags))
+        return drive(
+            self._target.get_or_set(key, factory, type, ttl=ttl, stale=stale, stale_on_error=stale_on_error, tags=tags)
+        )
 
     def cached(
         self,
@@ -274,31 +298,46 @@ class SyncCache(Face[Cache]):
         ttl: TTL | None = None,
         type: Any = MISSING,
         stale: TTL | None = None,
+        stale_on_error: bool | None = None,
         tags: Iterable[str] = (),
     ) -> SyncCachedDecorator:
         """Decorate a function so that its results are kept, as by ``get_or_set``.
 
-        The decorated function has a method ``invalidate``, which takes the arguments of a call and removes what is kept
-        for it.
+        The decorated function has a method ``key``, which takes the arguments of a call and returns its key, and a
+        method ``invalidate``, which removes what is kept for it. Bound to an object or a class, these take no instance
+        either. (From Python 3.13 on, a class method has them bound if it is decorated outside: ``@cache.cached(...)``
+        above ``@classmethod``.)
 
         Args:
-            key: A template of the key, with the function's parameters in braces, as in ``"user:{user_id}"``. Calls for
-                which all of these have the same text share a value.
+            key: A template of the key, with the function's parameters in braces, as in ``"user:{user_id}"``. An
+                ``int``, ``bool``, ``None``, ``UUID`` or ``date`` stands in the key as ``str()`` has it, and a ``str``
+                percent-encoded, behind a ``'`` if it reads like one of those. Of anything else, name an attribute
+                (``{user.id}``) or convert it (``{price!s}``, ``{day:%Y}``); otherwise calls raise ``TypeError``. No two
+                functions of a cache may have the same template, unless both contain ``{__shared__}``, which adds
+                nothing to the key.
             ttl: Seconds for which a result is kept; the ttl of the cache by default.
-            type: What the results are validated as; the function's return annotation by default, and without one
+            type: The type that results are validated as; the function's return annotation by default, and without one
                 plain JSON data.
-            stale: Seconds after that in which a result is still served while one caller computes it anew.
-            tags: Templates like ``key``: names by which results can be invalidated together.
+            stale: Seconds after that in which a result is still served while one caller computes a new one.
+            stale_on_error: Whether that caller gets the stale one if the function fails; as the cache by default.
+            tags: Templates of names by which results can be invalidated together. A tag is plain text, formatted as by
+                ``str.format``: if two collide, more is invalidated.
 
         Raises:
             TypeError: What is decorated is not an ``async def`` (for ``SyncCache``: not a plain function), or its
                 return annotation cannot be resolved or validated.
-            ValueError: A template cannot be read, or names something that is no parameter.
+            ValueError: A template cannot be read, names something that is no parameter, or is that of another function.
         """
-        return cast("SyncCachedDecorator", self._target.cached(key=key, ttl=ttl, type=type, stale=stale, tags=tags))
+        return cast(
+            "SyncCachedDecorator",
+            self._target.cached(key=key, ttl=ttl, type=type, stale=stale, stale_on_error=stale_on_error, tags=tags),
+        )
 
     def invalidate(self, key: str) -> None:
-        """Remove what is kept under ``key``. Whoever asks from now on gets what was computed from now on.
+        """Remove what is kept under ``key``. Callers that ask from now on get what was computed from now on.
+
+        ``key`` is the key itself, as for ``get_or_set``. For a decorated function with arguments that have to be
+        encoded, use ``function.invalidate(...)``, or the key that ``function.key(...)`` returns.
 
         That holds for computations under way in this process, and with leases in any. An error of the store is raised
         whatever ``on_error`` says, since the old value may still be there.
@@ -308,8 +347,8 @@ class SyncCache(Face[Cache]):
     def invalidate_tag(self, tag: str) -> None:
         """Remove everything that is kept with ``tag``. Costs one call of the backend, however much that is.
 
-        Whoever asks from now on gets what was computed from now on, whatever is computed at the moment. An error of the
-        store is raised whatever ``on_error`` says, since the old values may still be there.
+        Callers that ask from now on get what was computed from now on, whatever is computed at the moment. An error of
+        the store is raised whatever ``on_error`` says, since the old values may still be there.
         """
         return drive(self._target.invalidate_tag(tag))
 

@@ -303,8 +303,17 @@ def _run(method: Method, arguments: str) -> str:
     call = f"self._target.{method.name}({arguments})"
     if runner is None:
         # What it returns was made for the calling thread, and the asynchronous source cannot say so.
-        return f'cast("{BLOCKING[method.returns]}", {call})' if method.returns in BLOCKING else call
-    return f"{runner}({call})"
+        return fitted("cast", f'"{BLOCKING[method.returns]}"', call) if method.returns in BLOCKING else call
+    return fitted(runner, call)
+
+
+def fitted(function: str, *arguments: str) -> str:
+    """Return a call that a ``return`` statement makes, wrapped as the formatter would have it."""
+    line = f"{function}({', '.join(arguments)})"
+    if len(f"        return {line}") <= WIDTH:
+        return line
+    indented = [f"            {argument}{',' if len(arguments) > 1 else ''}\n" for argument in arguments]
+    return f"{function}(\n{''.join(indented)}        )"
 
 
 def constructor(face: Face, source: Source, node: ast.ClassDef) -> str:

@@ -1,0 +1,151 @@
+"""Leases: one computation of a value among all processes that share the store.
+
+A process that finds no value puts a lease where the value will be, with ``add``, and replaces it by the value with
+``compare_and_set``; a process that finds a lease looks again soon. Since both are in one place, invalidating a key
+removes the lease as well, and what was computed from before is then not stored, in whatever process that was. (Such
+leases are due to R. Nishtala et al., "Scaling Memcache at Facebook", NSDI 2013.) A value that is stale stays where it
+is; there the lease takes the place of its freshness token.
+
+A lease expires, so a process that dies holds up the others for so long and no longer. While the value is computed, the
+lease is renewed, by one thread for all leases of the process: it serves every event loop and blocking callers alike,
+and a computation that blocks its event loop does not stop it. After ``HOLD`` times its length the lease is renewed as
+*overdue*, which others may replace: a computation that hangs holds up nobody for good, and one that is merely slow, and
+that nobody took over, is still kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import Final
+
+from .._backend import Backend
+from .._component import drive
+from ._stored import new_lease, overdue
+
+HOLD: Final = 4
+"""For how many times its length a lease holds up others while the value is computed."""
+
+_RENEWALS: Final = 3
+"""How often a lease is renewed in the time that it holds."""
+
+Renew = Callable[[str, bytes, bytes, float], bool]
+"""Replaces a lease in the store by another one, with an expiry, and returns whether it was there. Blocks."""
+
+
+class Lease:
+    """A lease that may be in the store.
+
+    Attributes:
+        name: The key where it is.
+        token: What is stored there.
+        seconds: How long it holds, from each renewal.
+        overdue: Whether others may replace it.
+    """
+
+    __slots__ = ("_due", "_overdue_at", "_renew", "name", "overdue", "seconds", "token")
+
+    def __init__(self, name: str, seconds: float, renew: Renew) -> None:
+        self.name = name
+        self.token = new_lease()
+        self.seconds = seconds
+        self.overdue = False
+        self._renew = renew
+        self._due = 0.0
+        self._overdue_at = 0.0
+
+    @property
+    def tokens(self) -> tuple[bytes, ...]:
+        """What may be stored, the most probable first."""
+        return (overdue(self.token), self.token) if self.overdue else (self.token,)
+
+    def keep(self) -> None:
+        """Have it renewed until ``drop``."""
+        now = monotonic()
+        self._due = now + self.seconds / _RENEWALS
+        self._overdue_at = now + self.seconds * HOLD
+        _kept[self] = None
+        if self.seconds < _pace[0] or not _running.locked():
+            _start_or_wake()
+
+    def drop(self) -> None:
+        """Renew it no more."""
+        _kept.pop(self, None)
+
+    def renew_if_due(self) -> None:
+        now = monotonic()
+        if now < self._due:
+            return
+        self._due = now + self.seconds / _RENEWALS
+        token = self.tokens[0]
+        if not self.overdue and now >= self._overdue_at:
+            # From here on either form may be in the store.
+            self.overdue = True
+        # A store that is away now may be back before the lease expires.
+        with contextlib.suppress(Exception):
+            if not self._renew(self.name, token, self.tokens[0], self.seconds) and self.tokens[0] == token:
+                # Invalidated, or replaced by another.
+                self.drop()
+
+
+_kept: Final[dict[Lease, None]] = {}
+_wakes: SimpleQueue[None] = SimpleQueue()
+_pace: Final = [float("inf")]
+# Held by the thread while it runs. Only ever taken without waiting.
+_running = threading.Lock()
+
+
+def _start_or_wake() -> None:
+    if _running.acquire(blocking=False):
+        try:
+            threading.Thread(target=_renew_all, args=(_running,), name="reinhardt_backends leases", daemon=True).start()
+        except BaseException:
+            # No thread can be started now; the leases then hold for their own length.
+            _running.release()
+    else:
+        _wakes.put(None)
+
+
+def _renew_all(running: threading.Lock) -> None:
+    """Renew the leases of the process until there are none."""
+    while leases := list(_kept):
+        for lease in leases:
+            lease.renew_if_due()
+        _pace[0] = min((lease.seconds for lease in list(_kept)), default=float("inf"))
+        shortest = min(lease.seconds for lease in leases)
+        with contextlib.suppress(Empty):
+            _wakes.get(timeout=min(shortest / _RENEWALS / 2, threading.TIMEOUT_MAX))
+    _pace[0] = float("inf")
+    running.release()
+    if _kept:
+        # One that was kept just before the lock was released.
+        _start_or_wake()
+
+
+def _after_fork() -> None:
+    global _running, _wakes
+    _running, _wakes = threading.Lock(), SimpleQueue()
+    _kept.clear()
+    _pace[0] = float("inf")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def renewer(backend: Backend) -> Renew:
+    """Return what renews the leases in a backend, from a thread that runs no event loop."""
+    chosen: list[Backend] = []
+
+    def renew(name: str, expected: bytes, token: bytes, seconds: float) -> bool:
+        if not chosen:
+            from .._blocking import blocking_backend
+
+            chosen.append(blocking_backend(backend))
+        return drive(chosen[0].compare_and_set(name, expected, token, seconds))
+
+    return renew

@@ -1,0 +1,83 @@
+"""The tokens of tags: what a value with tags depends on.
+
+A tag has a token in the store, ``ID.SECONDS``: a random id, and for how many seconds it is kept each time that a value
+with the tag is computed. A value is stored with the ids, and counts while its tags have them. A token outlives all
+values that were stored with it: one that is kept for longer than the token says makes it live longer, and one that is
+kept for less never shortens it. So ``SECONDS`` only grows, and no backend has to tell how long a key has left.
+
+Where the backend has no ``compare_and_set``, a token that has to live longer is replaced by another, which outdates the
+values that have it once: rewriting it could bring it back after an invalidation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from .._types import MAX_TTL, MISSING
+from ._lookup import EntryReader, Lookup, Request, token_id
+from ._stored import new_token
+
+MARGIN: Final = 30.0
+"""Seconds for which a token outlives the values that are stored with it, so for which a value may be computed."""
+
+
+class TagTokens:
+    """The tokens of the tags of one cache.
+
+    Args:
+        reader: Reads what is stored.
+        atomic: Whether the backend has ``add`` and ``compare_and_set``.
+    """
+
+    def __init__(self, reader: EntryReader, atomic: bool) -> None:
+        self._reader = reader
+        self._atomic = atomic
+
+    async def ids(self, request: Request, lookup: Lookup) -> dict[str, str]:
+        """Return the ids of the tokens, as they are before the value is computed; create those that are missing."""
+        ids: dict[str, str] = {}
+        for tag in request.tags:
+            found = lookup.tokens.get(tag)
+            ids[tag] = await self._id(tag, request, MISSING if found is None else found)
+        return ids
+
+    async def still(self, request: Request, ids: Mapping[str, str]) -> bool:
+        """Let the tokens of a value that took long to compute live on; ``False`` if one of them is gone."""
+        for tag, known in ids.items():
+            found = await self._reader.read_one(self._reader.keys.tag_name(tag))
+            if token_id(found) != known or await self._id(tag, request, found) != known:
+                return False
+        return True
+
+    async def _id(self, tag: str, request: Request, found: Any) -> str:
+        backend, name = self._reader.backend, self._reader.keys.tag_name(tag)
+        needed = min(math.ceil(request.options.keep + MARGIN), int(MAX_TTL))
+        while True:
+            found_id, seconds = _parsed(found)
+            if found_id is not None and seconds >= needed:
+                again = await self._reader.read_one(name, renew=seconds)
+                if again == found:
+                    return found_id
+                found = again
+                continue
+            new = found_id if found_id is not None and self._atomic else new_token()
+            if not self._atomic or (found_id is None and found is not MISSING):
+                await backend.set(name, f"{new}.{needed}", needed)
+                return new
+            if found is MISSING:
+                done = await backend.add(name, f"{new}.{needed}", needed)
+            else:
+                done = await backend.compare_and_set(name, found, f"{new}.{needed}", needed)
+            if done:
+                return new
+            found = await self._reader.read_one(name)
+
+
+def _parsed(stored: Any) -> tuple[str | None, int]:
+    found_id = token_id(stored)
+    seconds = "" if found_id is None else stored[len(found_id) + 1 :]
+    if found_id and seconds.isascii() and seconds.isdigit() and 0 < int(seconds[:15]) <= MAX_TTL:
+        return found_id, int(seconds[:15])
+    return None, 0
