@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import inspect
 import random
+from functools import cached_property
 from time import monotonic
 from typing import Any, Final
 
+from .._backend import Backend
 from .._component import IN_LOOP, IN_THREAD, Waiting
 from .._errors import (
     BackendClosedError,
@@ -27,7 +29,7 @@ from .._types import MISSING
 from .._values._codec import decode, encode
 from ._finishing import outlasting_cancellation
 from ._key_template import Templates
-from ._lease import HOLD, Lease, renewer
+from ._lease import HOLD, Lease
 from ._lookup import EntryReader, Lookup, Request
 from ._single_flight import Computation, Origin, SingleFlight, Waiter, computing
 from ._stored import UNREADABLE, is_lease, new_token, stored_form
@@ -54,7 +56,6 @@ class Engine:
         finish: Seconds for which a computation goes on after its caller was cancelled; ``None`` for not at all.
         tolerated: The errors of the backend that mean no more than that it has no value and keeps none.
         flights: The computations in flight.
-        renew: Renews a lease.
         templates: The key templates of the functions of the cache.
     """
 
@@ -67,7 +68,6 @@ class Engine:
         self.finish = finish
         self.tolerated = tolerated
         self.flights = SingleFlight(HOLD * (LEASE if lease is None else lease))
-        self.renew = renewer(reader.backend)
         self.templates = Templates()
         self._waiting = IN_LOOP
 
@@ -80,6 +80,11 @@ class Engine:
     def waiting(self, waiting: Waiting) -> None:
         self._waiting = waiting
         self.flights.blocks = waiting is IN_THREAD
+
+    @cached_property
+    def blocking_backend(self) -> Backend | None:
+        """A backend over the same store whose coroutines never suspend, if there is one."""
+        return self.reader.backend._blocking_twin()
 
     async def invalidate(self, name: str) -> None:
         self.flights.outdate(lambda other, _: other == name)
@@ -220,7 +225,7 @@ class _Work:
         refreshes = lease is not None and lease.name != self._request.name
         self._engine.flights.start(self._computation, Origin(None if lease is None else lease.token, refreshes, ids))
         with computing(self._computation):
-            value = await self._computed()
+            value = await self._computed_while_renewing()
         data = encode(value)
         own = read_back(self._request, data)
         self._data = data
@@ -264,17 +269,37 @@ class _Work:
             await self._backend.delete(name)
             there = MISSING
         # From here on it may be in the store, whatever becomes of the call.
-        lease = self._lease = Lease(name, seconds, self._engine.renew)
+        lease = self._lease = Lease(name, seconds, self._engine.blocking_backend or self._backend)
         self._replaces = lookup.entry.found
         if there is MISSING:
             taken = await self._backend.add(name, lease.token, seconds)
         else:
             taken = await self._backend.compare_and_set(name, there, lease.token, seconds)
-        if taken:
-            lease.keep()
-        else:
+        if not taken:
             self._lease = None
+        elif self._engine.blocking_backend is not None:
+            lease.keep()
         return taken
+
+    async def _computed_while_renewing(self) -> Any:
+        lease = self._lease
+        if lease is None or self._engine.blocking_backend is not None:
+            return await self._computed()
+        value: Any = None
+        failure: Exception | None = None
+        async with self._engine.waiting.background(lambda: lease.keep_renewing(self._engine.waiting)):
+            # An error that left the block would be wrapped in a group.
+            try:
+                value = await self._computed()
+            except Exception as error:
+                failure = error
+        if failure is None:
+            return value
+        try:
+            raise failure
+        finally:
+            # No cycle of error, traceback and frame.
+            del failure
 
     async def _computed(self) -> Any:
         value = self._request.factory()

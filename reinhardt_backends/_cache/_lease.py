@@ -8,9 +8,10 @@ is; there the lease takes the place of its freshness token.
 
 A lease expires, so a process that dies holds up the others for so long and no longer. While the value is computed, the
 lease is renewed, by one thread for all leases of the process: it serves every event loop and blocking callers alike,
-and a computation that blocks its event loop does not stop it. After ``HOLD`` times its length the lease is renewed as
-*overdue*, which others may replace: a computation that hangs holds up nobody for good, and one that is merely slow, and
-that nobody took over, is still kept.
+costs a short computation next to nothing, and goes on while a computation blocks its event loop. (A user's backend that
+needs an event loop is renewed by a task beside the computation instead.) After ``HOLD`` times its length the lease is
+renewed as *overdue*, which others may replace: a computation that hangs does not hold them up for good, and one that is
+merely slow, and was not replaced, is still kept.
 """
 
 from __future__ import annotations
@@ -18,13 +19,12 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Final
 
 from .._backend import Backend
-from .._component import drive
+from .._component import Waiting, drive
 from ._stored import new_lease, overdue
 
 HOLD: Final = 4
@@ -33,30 +33,31 @@ HOLD: Final = 4
 _RENEWALS: Final = 3
 """How often a lease is renewed in the time that it holds."""
 
-Renew = Callable[[str, bytes, bytes, float], bool]
-"""Replaces a lease in the store by another one, with an expiry, and returns whether it was there. Blocks."""
-
 
 class Lease:
     """A lease that may be in the store.
 
-    Attributes:
+    Args:
         name: The key where it is.
-        token: What is stored there.
         seconds: How long it holds, from each renewal.
+        backend: What renews it. If its coroutines never suspend, a thread does it.
+
+    Attributes:
+        token: What is stored there.
         overdue: Whether others may replace it.
     """
 
-    __slots__ = ("_due", "_overdue_at", "_renew", "name", "overdue", "seconds", "token")
+    __slots__ = ("_backend", "_due", "_overdue_at", "name", "overdue", "seconds", "token")
 
-    def __init__(self, name: str, seconds: float, renew: Renew) -> None:
+    def __init__(self, name: str, seconds: float, backend: Backend) -> None:
+        now = monotonic()
         self.name = name
         self.token = new_lease()
         self.seconds = seconds
         self.overdue = False
-        self._renew = renew
-        self._due = 0.0
-        self._overdue_at = 0.0
+        self._backend = backend
+        self._due = now + seconds / _RENEWALS
+        self._overdue_at = now + seconds * HOLD
 
     @property
     def tokens(self) -> tuple[bytes, ...]:
@@ -64,36 +65,45 @@ class Lease:
         return (overdue(self.token), self.token) if self.overdue else (self.token,)
 
     def keep(self) -> None:
-        """Have it renewed until ``drop``."""
-        now = monotonic()
-        self._due = now + self.seconds / _RENEWALS
-        self._overdue_at = now + self.seconds * HOLD
+        """Have the thread renew it until ``drop``."""
         _kept[self] = None
         if self.seconds < _pace[0] or not _running.locked():
+            _pace[0] = min(_pace[0], self.seconds)
             _start_or_wake()
 
     def drop(self) -> None:
-        """Renew it no more."""
+        """Have the thread renew it no more."""
         _kept.pop(self, None)
 
-    def renew_if_due(self) -> None:
+    async def renew(self) -> bool:
+        """Let it hold for its length once more, and return whether it was there."""
         now = monotonic()
-        if now < self._due:
-            return
         self._due = now + self.seconds / _RENEWALS
-        token = self.tokens[0]
-        if not self.overdue and now >= self._overdue_at:
-            # From here on either form may be in the store.
-            self.overdue = True
-        # A store that is away now may be back before the lease expires.
-        with contextlib.suppress(Exception):
-            if not self._renew(self.name, token, self.tokens[0], self.seconds) and self.tokens[0] == token:
-                # Invalidated, or replaced by another.
-                self.drop()
+        expected = self.tokens[0]
+        # From here on either form may be in the store.
+        self.overdue = self.overdue or now >= self._overdue_at
+        try:
+            return await self._backend.compare_and_set(self.name, expected, self.tokens[0], self.seconds)
+        except Exception:
+            # A store that is away now may be back before the lease expires.
+            return True
+
+    async def keep_renewing(self, waiting: Waiting) -> None:
+        """Renew it, beside the computation, until it is lost."""
+        while True:
+            await waiting.sleep(self.seconds / _RENEWALS)
+            if not await self.renew():
+                return
+
+    def renew_if_due(self) -> None:
+        """Renew it from the thread, until it is lost."""
+        if monotonic() >= self._due and not drive(self.renew()):
+            self.drop()
 
 
 _kept: Final[dict[Lease, None]] = {}
 _wakes: SimpleQueue[None] = SimpleQueue()
+# The shortest lease that the thread knows of; a shorter one wakes it.
 _pace: Final = [float("inf")]
 # Held by the thread while it runs. Only ever taken without waiting.
 _running = threading.Lock()
@@ -135,17 +145,3 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-
-
-def renewer(backend: Backend) -> Renew:
-    """Return what renews the leases in a backend, from a thread that runs no event loop."""
-    chosen: list[Backend] = []
-
-    def renew(name: str, expected: bytes, token: bytes, seconds: float) -> bool:
-        if not chosen:
-            from .._blocking import blocking_backend
-
-            chosen.append(blocking_backend(backend))
-        return drive(chosen[0].compare_and_set(name, expected, token, seconds))
-
-    return renew

@@ -119,7 +119,8 @@ class EntryReader:
 
     def _judged(self, request: Request, entry: StoredEntry, found: dict[str, Any]) -> Lookup:
         tag_name = self.keys.tag_name
-        tokens = {tag: token for tag in request.tags if (token := found.get(tag_name(tag))).__class__ is str}
+        there = {tag: found.get(tag_name(tag)) for tag in request.tags}
+        tokens = {tag: token for tag, token in there.items() if isinstance(token, str)}
         fresh: Any = MISSING
         if entry.fresh is not None or request.options.stale:
             fresh = found.get(self.keys.fresh_name(request.name), MISSING)

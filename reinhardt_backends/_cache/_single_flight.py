@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from time import monotonic
@@ -230,7 +230,7 @@ class SingleFlight:
 
 
 @contextmanager
-def computing(computation: Computation) -> Iterator[None]:
+def computing(computation: Computation) -> Generator[None]:
     """Mark what runs within the block, and the tasks that it starts, as part of a computation."""
     outer = _current.get()
     if outer is not None:
