@@ -25,8 +25,8 @@ from starlette.middleware import Middleware
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from reinhardt_backends import Backend, BackendError, Cache, SessionStore, Throttle
-from reinhardt_backends.asgi import SessionMiddleware, ThrottleMiddleware
+from reinhardt_backends import Backend, BackendError, Cache, SessionConflictError, SessionStore, Throttle
+from reinhardt_backends.asgi import ClientAddress, SessionMiddleware, ThrottleMiddleware
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -53,13 +53,13 @@ class Login(BaseModel):
 
 
 async def compute(city: str) -> Forecast:
-    await anyio.sleep(1.2)  # as if it were hard
+    await anyio.sleep(1.2)  # stands for a slow computation
     degrees, sky = WEATHER[city]
     return Forecast(city=city, degrees=degrees, sky=sky, made=time.time())
 
 
 class Shop:
-    """The three components, and what the page asks of them."""
+    """The three components, and the requests of the page."""
 
     def __init__(self, url: str, runtime: str) -> None:
         self.kind, self.runtime = url.partition(":")[0], runtime
@@ -67,23 +67,29 @@ class Shop:
         self.store = self.backend.namespace("web-app")
         self.sessions = SessionStore(self.store, dict[str, Any], ttl=600, absolute_ttl=86_400)
         self.throttle = Throttle(self.store, "5/10s")
+        self.address = ClientAddress()
         self.forecast = Cache(self.store, ttl=15).cached(key="forecast:{city}")(compute)
 
     async def page(self, request: Request) -> Response:
         return HTMLResponse(PAGE.read_text(encoding="utf-8"), headers=HEADERS)
 
     async def state(self, request: Request) -> Response:
-        user = request.scope["session"].user
-        keys = sorted({key async for key in self.store.scan()})[:MOST_KEYS]
-        left = [(key, await self.store.ttl(key)) for key in keys]
+        session = request.scope["session"]
+        # The keys of other visitors hold their names and addresses, so they are only counted.
+        names = filter(None, (session.handle, session.user, self.address(request.scope)))
+        own = tuple(f":{name}" for name in names)
+        every = {key async for key in self.store.scan()}
+        keys = sorted(key for key in every if key.startswith("cache:") or key.endswith(own))
+        left = [(key, await self.store.ttl(key)) for key in keys[:MOST_KEYS]]
         return JSONResponse(
             {
                 "store": self.kind,
                 "runtime": self.runtime,
-                "user": user,
-                "count": request.session.get("count", 0),
-                "devices": 0 if user is None else len(await self.sessions.sessions_of(user)),
+                "user": session.user,
+                "count": session.get("count", 0),
+                "devices": 0 if session.user is None else len(await self.sessions.sessions_of(session.user)),
                 "keys": [{"key": key, "left": seconds} for key, seconds in left if seconds is not None],
+                "others": len(every) - len(keys),
             }
         )
 
@@ -97,7 +103,7 @@ class Shop:
             name = Login.model_validate_json(await request.body()).name
         except ValidationError:
             return JSONResponse({"error": "A name has 1 to 20 letters, digits or spaces."}, status_code=400)
-        # Whoever may have learnt the id of the visitor's session does not get into that of the user.
+        # A new id: one that was known before the login must not open the session of the user.
         request.scope["session"].rotate(user=name)
         return Response(status_code=204)
 
@@ -131,6 +137,12 @@ class Shop:
             yield
 
 
+async def refused(request: Request, error: Exception) -> Response:
+    if isinstance(error, SessionConflictError):
+        return JSONResponse({"error": "You have just logged in or out. Please try again."}, status_code=409)
+    return JSONResponse({"error": "The store does not answer. Please try again."}, status_code=503)
+
+
 def create_app(url: str = "memory://", runtime: str = "asyncio") -> Starlette:
     shop = Shop(url, runtime)
     throttled = [Middleware(ThrottleMiddleware, throttle=shop.throttle)]
@@ -148,6 +160,7 @@ def create_app(url: str = "memory://", runtime: str = "asyncio") -> Starlette:
         ],
         # The example speaks plain http. Leave `secure` out wherever there is https.
         middleware=[Middleware(SessionMiddleware, store=shop.sessions, secure=False)],
+        exception_handlers={BackendError: refused},
         lifespan=shop.lifespan,
     )
 
@@ -155,7 +168,7 @@ def create_app(url: str = "memory://", runtime: str = "asyncio") -> Starlette:
 def serve_on_asyncio(url: str, port: int) -> None:
     import uvicorn
 
-    # Without proxy_headers the address of a client is that of its socket, and the throttle decides whom to believe.
+    # The throttle reads X-Forwarded-For itself, and only from proxies that it trusts.
     uvicorn.run(create_app(url, "asyncio"), host="127.0.0.1", port=port, log_level="warning", proxy_headers=False)
 
 

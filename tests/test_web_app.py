@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import struct
 import subprocess
 import zlib
@@ -14,11 +13,11 @@ import httpx
 import pytest
 
 from .asgi.serving import ROOT, serving
+from .browser import BROWSER, open_page
 from .servers import Server
 
 EXAMPLE = str(ROOT / "examples" / "web_app.py")
 RUNTIMES = {"asyncio": [], "trio": ["--trio"]}
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 @pytest.fixture(params=[(runtime, store) for runtime in RUNTIMES for store in ("memory", "redis")], ids=" on ".join)
@@ -68,7 +67,7 @@ def test_everything_that_the_page_can_do(client: httpx.Client) -> None:
     client.delete("/forecast/Oslo")
     assert client.get("/forecast/Oslo").json()["cached"] is False
 
-    # Throttle: five in ten seconds, and no header of a client's own makes it somebody else.
+    # Throttle: five in ten seconds, and no header that a client sends gives it another address.
     presses = [client.post("/press", headers={"X-Forwarded-For": f"6.6.6.{n}"}) for n in range(7)]
     assert [answer.status_code for answer in presses] == [204] * 5 + [429] * 2
     assert presses[0].headers["ratelimit"] == '"5/10s";r=4;t=10'
@@ -76,6 +75,24 @@ def test_everything_that_the_page_can_do(client: httpx.Client) -> None:
 
     kinds = {entry["key"].partition(":")[0] for entry in client.get("/state").json()["keys"]}
     assert kinds >= {"cache", "throttle"}
+
+
+def test_a_visitor_sees_no_keys_of_another(client: httpx.Client) -> None:
+    """The keys in the store hold names, handles and addresses."""
+    client.post("/login", json={"name": "ada"})
+    client.post("/press")
+    client.get("/forecast/Oslo")
+    own = client.get("/state")
+    assert {entry["key"].split(":")[0] for entry in own.json()["keys"]} == {"session", "throttle", "cache"}
+    with httpx.Client(base_url=client.base_url) as other:
+        # Behind the same address, but another visitor.
+        other.post("/login", json={"name": "bob"})
+        other.post("/login", json={"name": "bob"})
+        seen = other.get("/state")
+    theirs = [entry["key"] for entry in own.json()["keys"] if entry["key"].startswith("session:")]
+    assert "ada" not in seen.text
+    assert not [key for key in theirs if key in seen.text]
+    assert seen.json()["others"] >= 2
 
 
 def test_what_makes_no_sense_is_refused_in_plain_words(client: httpx.Client) -> None:
@@ -127,6 +144,33 @@ def test_a_browser_shows_it(tmp_path: Path, size: str) -> None:
     assert _varied_rows(picture.read_bytes()) > 100
 
 
+@pytest.mark.skipif(BROWSER is None, reason="Chromium is not installed")
+def test_an_error_stays_until_the_visitor_does_something_else(tmp_path: Path) -> None:
+    with serving(EXAMPLE, "--port") as address, open_page(BROWSER or "", address, tmp_path) as page:
+        page.run("at('name').value = '<b>'; at('login').requestSubmit()")
+        page.wait_for("at('error').textContent.includes('1 to 20 letters')")
+        # The page has asked for the state of the store since, and that went well.
+        page.run("await refresh(); await pause(300)")
+        assert page.run("return at('error').textContent") == "A name has 1 to 20 letters, digits or spaces."
+        page.run("at('add').click()")
+        page.wait_for("at('error').textContent === '' && at('count').textContent === '1'")
+        assert page.thrown == []
+
+
+@pytest.mark.skipif(BROWSER is None, reason="Chromium is not installed")
+def test_a_server_that_fails_is_shown_and_breaks_nothing(tmp_path: Path) -> None:
+    with serving(EXAMPLE, "--port") as address, open_page(BROWSER or "", address, tmp_path) as page:
+        page.run("const real = fetch; window.restore = () => window.fetch = real")
+        page.run("window.fetch = async () => new Response('oops', { status: 500 })")
+        for button in ("press", "ask", "add"):
+            page.run(f"at('{button}').click()")
+            page.wait_for("at('error').textContent === 'The server answers 500.'")
+            page.wait_for(f"!at('{button}').disabled")
+        page.run("restore(); at('press').click()")
+        page.wait_for("at('error').textContent === '' && at('remaining').textContent === '4'")
+        assert page.thrown == []
+
+
 def _browse(address: str, profile: Path, picture: Path, size: str) -> str:
     assert BROWSER is not None
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
@@ -150,7 +194,7 @@ def _text(document: str, id: str) -> str:
 
 
 def _varied_rows(png: bytes) -> int:
-    """How many rows of pixels there are that are unlike each other; of a blank picture a handful."""
+    """How many different rows of pixels a picture has; a blank one has very few."""
     width, height = struct.unpack(">II", png[16:24])
     data, at = b"", 8
     while at < len(png):
