@@ -120,9 +120,11 @@ class SessionStore(Generic[Data]):
             ``None`` if the store has issued no such id, or the session has ended or was rotated, or its data is no
             longer valid as the type of the store. Nothing is changed then.
         """
-        ticket = Ticket.read(id)
-        # Tracebacks may show the variables of this frame.
-        del id
+        try:
+            ticket = Ticket.read(id)
+        finally:
+            # Tracebacks may show the variables of this frame.
+            del id
         return None if ticket is None else await self._load(ticket)
 
     async def was_rotated(self, id: str) -> bool:
@@ -130,8 +132,10 @@ class SessionStore(Generic[Data]):
 
         A client that sends such an id has, or is about to receive, a newer one. So do not delete its cookie.
         """
-        ticket = Ticket.read(id)
-        del id
+        try:
+            ticket = Ticket.read(id)
+        finally:
+            del id
         return ticket is not None and await self._was_rotated(ticket)
 
     async def save(self, session: Session[Data]) -> None:
@@ -177,8 +181,10 @@ class SessionStore(Generic[Data]):
         if isinstance(id, (Session, SessionInfo)):
             handle: str | None = id.handle
         else:
-            ticket = Ticket.read(id)
-            del id
+            try:
+                ticket = Ticket.read(id)
+            finally:
+                del id
             handle = ticket.handle if ticket is not None and await self._proven(ticket) is not None else None
         if handle is None:
             return False
