@@ -158,7 +158,7 @@ def test_check_fails_with_a_diff_on_any_change_and_changes_nothing(copy: Path, t
     output.write_bytes(changed)
     done = generator(copy, "--check")
     assert done.returncode == 1
-    assert done.stdout.startswith("--- _sync/_backend.py\n+++ _sync/_backend.py, generated anew\n@@ ")
+    assert done.stdout.startswith("--- _sync/_backend.py\n+++ _sync/_backend.py, generated\n@@ ")
     assert "run python -m reinhardt_backends._sync._generate" in done.stderr
     assert output.read_bytes() == changed
 
@@ -202,11 +202,14 @@ def test_the_file_says_where_it_comes_from() -> None:
 
 def test_over_memory_every_verb_calls_a_plain_function() -> None:
     tree = ast.parse((PACKAGE / "_sync/_backend.py").read_text(encoding="utf-8"))
-    backend, memory = [node for node in tree.body if isinstance(node, ast.ClassDef)][:2]
+    backend, memory, namespace = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     names = {node.name for node in backend.body if isinstance(node, ast.FunctionDef) and node.name[0] != "_"}
     fast = {node.name for node in memory.body if isinstance(node, ast.FunctionDef)}
     assert names - fast == {"from_url", "namespace", "with_timeout", "wait_until_ready"}
     assert fast <= names
+    keyed = {node.name for node in namespace.body if isinstance(node, ast.FunctionDef)}
+    many = {"get_many", "set_many", "delete_many", "clear", "scan", "ping", "close"}
+    assert keyed == fast - many
 
 
 def test_a_verb_that_does_more_than_call_a_plain_function_is_driven(copy: Path) -> None:
@@ -221,7 +224,7 @@ def test_a_verb_that_does_more_than_call_a_plain_function_is_driven(copy: Path) 
 
 def test_a_component_gets_a_face_by_one_line_in_the_table(copy: Path) -> None:
     (copy / "_toy.py").write_text(TOY, encoding="utf-8")
-    text = _generate.generate(copy, (*_generate.FACES, _generate.Face("_toy.py", "Toy")))
+    text = _generate.generate(copy, (_generate.BACKEND, _generate.Target("_toy.py", "Toy")))
     (copy / "_sync/_backend.py").write_text(text, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-c", USE_TOY],
@@ -249,7 +252,7 @@ def test_a_source_that_cannot_be_cut_is_an_error_that_says_where(copy: Path, old
     (copy / "_toy.py").write_text(TOY, encoding="utf-8")
     change(copy / "_toy.py", old, new)
     with pytest.raises(_generate.GeneratorError, match=message):
-        _generate.generate(copy, (*_generate.FACES, _generate.Face("_toy.py", "Toy")))
+        _generate.generate(copy, (_generate.BACKEND, _generate.Target("_toy.py", "Toy")))
 
 
 def test_text_that_is_not_ascii_is_cut_at_the_right_place(copy: Path) -> None:

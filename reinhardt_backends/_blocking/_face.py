@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, ClassVar, Generic, TypeVar, cast, get_args
 
-from .._backend import Backend, close_iterator
+from .._backend import Backend, Namespace, close_iterator
 from .._component import IN_THREAD, drive
 from .._memory import MemoryBackend
 from ._portal import Runtime
@@ -107,9 +107,10 @@ class BackendFace(Face[Backend]):
         ImportError: The runtime is not installed.
     """
 
-    __slots__ = ("_backend", "_memory", "_runtime")
+    __slots__ = ("_backend", "_memory", "_namespace", "_runtime")
 
-    # The generated classes, by the class of the backend that they are for.
+    # The generated classes, by the class of the backend that each is for: one that drives, and two that call the plain
+    # functions under the coroutines of the memory backend.
     _classes: ClassVar[dict[type[Any], type[BackendFace]]] = {}
 
     def __init_subclass__(cls, *, over: type[Backend] | None = None) -> None:
@@ -123,9 +124,17 @@ class BackendFace(Face[Backend]):
         self._runtime: Runtime = runtime
         classes = BackendFace._classes
         if type(self) in classes.values():
-            if type(backend) is MemoryBackend:
-                self._memory: MemoryBackend = backend
-            self.__class__ = classes.get(type(backend), classes[Backend])
+            self.__class__ = classes[self._find_memory(backend)]
+
+    def _find_memory(self, backend: Backend) -> type[Any]:
+        """Keep the memory backend whose plain functions can be called directly, and return what tells how."""
+        if type(backend) is MemoryBackend:
+            self._memory: MemoryBackend = backend
+            return MemoryBackend
+        if type(backend) is Namespace and type(backend._parent) is MemoryBackend:
+            self._memory, self._namespace = backend._parent, backend
+            return Namespace
+        return Backend
 
     def __repr__(self) -> str:
         return f"<SyncBackend over {self._backend!r}>"

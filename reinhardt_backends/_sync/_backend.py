@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self, overload
 
 from .._backend._backend import Backend, D, T
+from .._backend._views import Namespace
 from .._blocking._face import BackendFace, drive_each
 from .._component import drive
 from .._memory._backend import MemoryBackend
@@ -397,11 +398,6 @@ class SyncBackend(BackendFace, over=Backend):
 
 
 class _SyncMemory(SyncBackend, over=MemoryBackend):
-    """The face of a ``MemoryBackend``: it calls the plain functions. Driving a coroutine costs three times as much.
-
-    A ``SyncBackend`` becomes one of these; a subclass of ``SyncBackend`` drives.
-    """
-
     __slots__ = ()
 
     def set(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> None:
@@ -460,3 +456,43 @@ class _SyncMemory(SyncBackend, over=MemoryBackend):
 
     def close(self) -> None:
         return self._memory._close()
+
+
+class _SyncMemoryNamespace(SyncBackend, over=Namespace):
+    __slots__ = ()
+
+    def set(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> None:
+        return self._memory._set(self._namespace._full(key), value, ttl)
+
+    def get(self, key: str, type: Any = Any, *, default: Any = None, renew: TTL | None = None) -> Any:
+        return self._memory._get(self._namespace._full(key), type, default, renew)
+
+    def delete(self, key: str) -> bool:
+        return self._memory._delete(self._namespace._full(key))
+
+    def exists(self, key: str) -> bool:
+        return self._memory._exists(self._namespace._full(key))
+
+    def increment(self, key: str, ttl: TTL | None = None, *, by: int = 1) -> int:
+        return self._memory._increment(self._namespace._full(key), ttl, by)
+
+    def add(self, key: str, value: Any, ttl: TTL | None = None) -> bool:
+        return self._memory._add(self._namespace._full(key), value, ttl)
+
+    def replace(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> bool:
+        return self._memory._replace(self._namespace._full(key), value, ttl)
+
+    def pop(self, key: str, type: Any = Any, *, default: Any = None) -> Any:
+        return self._memory._pop(self._namespace._full(key), type, default)
+
+    def ttl(self, key: str) -> float | None:
+        return self._memory._ttl(self._namespace._full(key))
+
+    def touch(self, key: str, ttl: TTL | None) -> bool:
+        return self._memory._touch(self._namespace._full(key), ttl)
+
+    def compare_and_set(self, key: str, expected: Any, value: Any, ttl: TTL | KeepTTL | None = None) -> bool:
+        return self._memory._compare_and_set(self._namespace._full(key), expected, value, ttl)
+
+    def compare_and_delete(self, key: str, expected: Any) -> bool:
+        return self._memory._compare_and_delete(self._namespace._full(key), expected)

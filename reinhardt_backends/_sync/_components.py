@@ -76,7 +76,15 @@ class SyncThrottle(Face[Throttle]):
         on_error: OnError = "raise",
     ) -> None:
         face = backend if isinstance(backend, SyncBackend) else SyncBackend(backend)
-        super().__init__(Throttle(face._target, *rates, algorithm=algorithm, prefix=prefix, on_error=on_error))
+        super().__init__(
+            Throttle(
+                face._target,
+                *rates,
+                algorithm=algorithm,
+                prefix=prefix,
+                on_error=on_error,
+            )
+        )
 
     @property
     def rates(self) -> tuple[Rate, ...]:
@@ -543,7 +551,16 @@ class SyncLock(Face[Lock]):
         evictable: bool = False,
     ) -> None:
         face = backend if isinstance(backend, SyncBackend) else SyncBackend(backend)
-        super().__init__(Lock(face._target, name, ttl=ttl, timeout=timeout, renew=renew, evictable=evictable))
+        super().__init__(
+            Lock(
+                face._target,
+                name,
+                ttl=ttl,
+                timeout=timeout,
+                renew=renew,
+                evictable=evictable,
+            )
+        )
 
     @property
     def name(self) -> str:
