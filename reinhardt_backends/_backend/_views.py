@@ -120,6 +120,8 @@ class Namespace(View):
         super().__init__(parent)
         self._prefix = prefix
         self._closing = closing or _Closing()
+        # Over memory a coroutine in between would cost as much as the rest.
+        self._plain_get = parent._plain_verb("get")
 
     def __repr__(self) -> str:
         return f"<{f'namespace {self._prefix!r}' if self._prefix else 'view'} of {self._parent!r}>"
@@ -127,12 +129,16 @@ class Namespace(View):
     def _full(self, key: str) -> str:
         if self._closing.done:
             raise BackendClosedError("this view of the backend is closed")
-        return self._prefix + check_key(key)
+        if key.__class__ is not str or not key.isascii():
+            key = check_key(key)
+        return self._prefix + key
 
     async def set(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> None:
         await self._parent.set(self._full(key), value, ttl)
 
     async def get(self, key: str, type: Any = Any, *, default: Any = None, renew: TTL | None = None) -> Any:
+        if self._plain_get is not None:
+            return self._plain_get(self._full(key), type, default, renew)
         if renew is None:
             return await self._parent.get(self._full(key), type, default=default)
         return await self._parent.get(self._full(key), type, default=default, renew=renew)
