@@ -515,7 +515,7 @@ class Backend(ABC):
         await anyio.sleep(seconds)
 
     def _plain_verb(self, name: str) -> Callable[..., Any] | None:
-        """Return the plain function under a verb that never suspends, if there is one; its arguments have the same order."""
+        """Return the plain function under a verb that never suspends, if there is one. Its arguments are the verb's."""
         return None
 
     def _unsupported(self, verb: str, what: str | None = None) -> NoReturn:
