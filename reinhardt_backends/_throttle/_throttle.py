@@ -8,6 +8,7 @@ The algorithms and their sources are in ``_decisions.py``; how they run on a bac
 
 from __future__ import annotations
 
+from functools import lru_cache, partial
 from typing import Final, Literal, TypeAlias, get_args
 
 from .._backend import Backend
@@ -28,6 +29,9 @@ PATIENCE: Final = 1.0
 """Seconds after which somebody who was denied because the store is away may try again."""
 
 _SHORTEST_SLEEP: Final = 0.001
+
+_MOST_SIBLINGS: Final = 128
+"""How many throttles with other rates one throttle keeps."""
 
 
 class Throttle:
@@ -89,6 +93,10 @@ class Throttle:
         self._local: Limiter | None = None
         if on_error == "local":
             self._local = limiter_for(MemoryBackend(), self._rates, algorithm, prefix)
+        self._with_rates = lru_cache(_MOST_SIBLINGS)(
+            partial(Throttle, backend, algorithm=algorithm, prefix=prefix, on_error=on_error)
+        )
+        """Returns a throttle that differs in its rates only, the same for the same rates."""
 
     def __repr__(self) -> str:
         return f"<Throttle {', '.join(map(str, self._rates))}>"
