@@ -2,8 +2,8 @@
 
 Run it with ``python examples/custom_backend.py``, or with ``--trio`` after it.
 
-What a backend needs to keep the contract is public: ``check_key`` and the other checks refuse what every backend
-refuses, ``encode`` and ``decode`` turn values into bytes and back. The rest of what it then has (``get_many``,
+``reinhardt_backends.authoring`` has what a backend needs to keep the contract: ``check_key`` and the other checks
+refuse what every backend refuses, ``encode`` and ``decode`` turn values into bytes and back. The rest of what it then has (``get_many``,
 ``set_many``, ``delete_many``, ``namespace``, a blocking face) is composed of the six verbs.
 """
 
@@ -33,13 +33,8 @@ from reinhardt_backends import (
     KeepTTL,
     MemoryBackend,
     SyncBackend,
-    check_count,
-    check_key,
-    check_ttl,
-    check_type,
-    decode,
-    encode,
 )
+from reinhardt_backends.authoring import check_count, check_key, check_ttl, check_type, decode, encode
 
 T = TypeVar("T")
 

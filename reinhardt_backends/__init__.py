@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Final, get_type_hints
 
+from . import authoring
 from ._backend import Backend
 from ._errors import (
     AuthenticationError,
@@ -22,22 +25,34 @@ from ._errors import (
     SessionConflictError,
     UnsupportedOperationError,
 )
-from ._memory import MemoryBackend
-from ._sync import SyncBackend
-from ._types import KEEP_TTL, TTL, JSONValue, KeepTTL, check_count, check_key, check_keys, check_ttl
-from ._values import check_type, decode, encode
+from ._memory import MemoryBackend, Policy
+from ._sync import Runtime, SyncBackend
+from .authoring import (
+    KEEP_TTL,
+    TTL,
+    JSONValue,
+    KeepTTL,
+    check_count,
+    check_key,
+    check_keys,
+    check_ttl,
+    check_type,
+    decode,
+    encode,
+)
 
 if TYPE_CHECKING:
-    from ._cache import Cache, CachedFunction, SyncCachedFunction
+    from ._cache import Cache, CachedFunction, OnCacheError, SyncCachedFunction
     from ._lock import Lock
     from ._redis import RedisBackend
     from ._session import Session, SessionInfo, SessionStore
     from ._sync._components import SyncCache, SyncLock, SyncSessionStore, SyncThrottle
-    from ._throttle import Quota, Rate, Throttle, ThrottleResult
+    from ._throttle import Algorithm, OnError, Quota, Rate, Throttle, ThrottleResult
 
 __all__ = [
     "KEEP_TTL",
     "TTL",
+    "Algorithm",
     "AuthenticationError",
     "Backend",
     "BackendClosedError",
@@ -54,11 +69,15 @@ __all__ = [
     "Lock",
     "LockLostError",
     "MemoryBackend",
+    "OnCacheError",
+    "OnError",
     "OutcomeUnknownError",
+    "Policy",
     "Quota",
     "Rate",
     "RedisBackend",
     "ResponseError",
+    "Runtime",
     "SerializationError",
     "Session",
     "SessionConflictError",
@@ -82,11 +101,16 @@ __all__ = [
     "encode",
 ]
 
+__version__: Final = "0.1.0"
+
 # Resolved on first use, so that importing the package costs no more than what everybody needs.
-_LATE: Final = {
+_LATE: Final[dict[str, str]] = {
+    "Algorithm": "._throttle",
     "Cache": "._cache",
     "CachedFunction": "._cache",
     "Lock": "._lock",
+    "OnCacheError": "._cache",
+    "OnError": "._throttle",
     "Quota": "._throttle",
     "Rate": "._throttle",
     "RedisBackend": "._redis",
@@ -103,13 +127,38 @@ _LATE: Final = {
 }
 
 
+def _settle(values: Iterable[Any], module: str) -> None:
+    """Let public classes and functions say where users import them from: in documentation, pickles and tracebacks."""
+    for value in values:
+        if isinstance(value, type):
+            _resolve_annotations(value)
+        if isinstance(value, (type, FunctionType)):
+            value.__module__ = module
+
+
+def _resolve_annotations(cls: type) -> None:
+    """Replace annotations that are text, while the names in them can be found in the module of the class."""
+    if "__annotations__" in vars(cls):
+        hints = get_type_hints(cls, include_extras=True)
+        cls.__annotations__ = {name: hints[name] for name in cls.__annotations__}
+        for name, field in getattr(cls, "__dataclass_fields__", {}).items():
+            field.type = hints[name]
+
+
 def __getattr__(name: str) -> Any:
     if name not in _LATE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_LATE[name], __name__), name)
-    globals()[name] = value
-    return value
+    module = importlib.import_module(_LATE[name], __name__)
+    # All of them at once: a `Throttle` gives results whose class the program may never name.
+    found = {other: getattr(module, other) for other in _LATE if _LATE[other] == _LATE[name]}
+    globals().update(found)
+    _settle(found.values(), __name__)
+    return found[name]
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+_settle([globals()[name] for name in __all__ if name not in _LATE], __name__)
+_settle([getattr(authoring, name) for name in authoring.__all__ if name.islower()], authoring.__name__)

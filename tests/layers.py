@@ -15,7 +15,7 @@ from typing import NamedTuple
 LAYERS = (
     "_errors", "_types", "_values/", "_atomic", "_backend/", "_memory/",
     "_io/", "_component", "_redis/", "_blocking/",
-    "_throttle/", "_cache/", "_session/", "_lock/", "_sync/", "asgi/", "testing/", "__init__",
+    "_throttle/", "_cache/", "_session/", "_lock/", "_sync/", "authoring", "asgi/", "testing/", "__init__",
 )  # fmt: skip
 
 ROOT = Path(__file__).resolve().parent.parent / "reinhardt_backends"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._cache import Cache
+from ._cache import Cache, OnCacheError
 from ._cached import CachedFunction, SyncCachedFunction
 
-__all__ = ["Cache", "CachedFunction", "SyncCachedFunction"]
+__all__ = ["Cache", "CachedFunction", "OnCacheError", "SyncCachedFunction"]

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from ._backend import MemoryBackend
+from ._bounded import Policy
 
-__all__ = ["MemoryBackend"]
+__all__ = ["MemoryBackend", "Policy"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .._blocking import Runtime
 from ._backend import SyncBackend
 
-__all__ = ["SyncBackend"]
+__all__ = ["Runtime", "SyncBackend"]

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, overload
 
 from .._backend._backend import Backend, D, T
 from .._backend._views import Namespace
-from .._blocking._face import BackendFace, drive_each
-from .._component import drive
+from .._blocking import BackendFace, drive, drive_each
 from .._memory._backend import MemoryBackend
 from .._types import TTL, JSONValue, KeepTTL
 

@@ -9,10 +9,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, cast, overload
 
 from .._backend import Backend
-from .._blocking._face import Face
+from .._blocking import Face, drive
 from .._cache._cache import Cache, Factory, OnCacheError, Value
 from .._cache._cached import SyncCachedDecorator
-from .._component import drive
 from .._lock._lock import Lock
 from .._session._session import Data, Session, SessionInfo
 from .._session._store import SessionStore

@@ -75,16 +75,16 @@ SECRET: Final = frozenset({"id"})
 """Arguments that no frame may keep while a call runs: a traceback may show the variables of its frames."""
 
 PROVIDED: Final = {
-    "BackendFace": "._blocking._face",
-    "Face": "._blocking._face",
+    "BackendFace": "._blocking",
+    "Face": "._blocking",
     "Iterator": "collections.abc",
     "MemoryBackend": "._memory._backend",
     "Namespace": "._backend._views",
     "SyncBackend": "._sync._backend",
     "SyncCachedDecorator": "._cache._cached",
     "cast": "typing",
-    "drive": "._component",
-    "drive_each": "._blocking._face",
+    "drive": "._blocking",
+    "drive_each": "._blocking",
 }
 """Where what the faces use comes from, if the source does not import it."""
 

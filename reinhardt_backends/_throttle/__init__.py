@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ._limiters import Algorithm
 from ._rates import Rate
 from ._result import Quota, ThrottleResult
 from ._throttle import OnError, Throttle
 
-__all__ = ["OnError", "Quota", "Rate", "Throttle", "ThrottleResult"]
+__all__ = ["Algorithm", "OnError", "Quota", "Rate", "Throttle", "ThrottleResult"]
