@@ -3,8 +3,8 @@
 Run it with ``python examples/custom_backend.py``, or with ``--trio`` after it.
 
 ``reinhardt_backends.authoring`` has what a backend needs to keep the contract: ``check_key`` and the other checks
-refuse what every backend refuses, ``encode`` and ``decode`` turn values into bytes and back. The rest of what it then has (``get_many``,
-``set_many``, ``delete_many``, ``namespace``, a blocking face) is composed of the six verbs.
+refuse what every backend refuses, ``encode`` and ``decode`` turn values into bytes and back. The rest of what it then
+has (``get_many``, ``set_many``, ``delete_many``, ``namespace``, a blocking face) is composed of the six verbs.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import pytest
 from pydantic import BaseModel, TypeAdapter
 
 import reinhardt_backends
-from reinhardt_backends import KEEP_TTL, MemoryBackend, SessionInfo, SessionStore, Throttle, authoring
+from reinhardt_backends import KEEP_TTL, MemoryBackend, SessionInfo, SessionStore, SyncThrottle, Throttle, authoring
 
 ROOT = Path(__file__).parent.parent
 NAMES = reinhardt_backends.__all__
@@ -72,8 +72,7 @@ def test_a_public_class_is_pickled_by_its_public_name(name: str) -> None:
     assert pickle.loads(pickled) is cls
 
 
-@pytest.mark.anyio
-async def test_results_are_pickled_by_public_names_even_where_their_class_was_never_named() -> None:
+def test_results_are_pickled_by_public_names_even_where_their_class_was_never_named() -> None:
     script = (
         "import asyncio, pickle, sys; from reinhardt_backends import MemoryBackend, Throttle; "
         "result = asyncio.run(Throttle(MemoryBackend(), '1/s').hit('k')); "
@@ -81,7 +80,7 @@ async def test_results_are_pickled_by_public_names_even_where_their_class_was_ne
     )
     pickled = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, cwd=ROOT).stdout
     assert b"reinhardt_backends._" not in pickled
-    expected = await Throttle(MemoryBackend(), "1/s").hit("k")
+    expected = SyncThrottle(MemoryBackend(), "1/s").hit("k")
     assert pickle.loads(pickled).quotas == expected.quotas
 
 
