@@ -25,7 +25,7 @@ from ._errors import (
     SessionConflictError,
     UnsupportedOperationError,
 )
-from ._memory import MemoryBackend, Policy
+from ._memory import EvictionPolicy, MemoryBackend
 from ._sync import Runtime, SyncBackend
 from .authoring import (
     KEEP_TTL,
@@ -42,12 +42,12 @@ from .authoring import (
 )
 
 if TYPE_CHECKING:
-    from ._cache import Cache, CachedFunction, OnCacheError, SyncCachedFunction
+    from ._cache import Cache, CachedFunction, CacheErrorPolicy, SyncCachedFunction
     from ._lock import Lock
     from ._redis import RedisBackend
     from ._session import Session, SessionInfo, SessionStore
     from ._sync._components import SyncCache, SyncLock, SyncSessionStore, SyncThrottle
-    from ._throttle import Algorithm, OnError, Quota, Rate, Throttle, ThrottleResult
+    from ._throttle import Algorithm, Quota, Rate, Throttle, ThrottleErrorPolicy, ThrottleResult
 
 __all__ = [
     "KEEP_TTL",
@@ -60,19 +60,18 @@ __all__ = [
     "BackendError",
     "BackendTimeoutError",
     "Cache",
+    "CacheErrorPolicy",
     "CachedFunction",
     "CapacityError",
     "CounterError",
     "DeserializationError",
+    "EvictionPolicy",
     "JSONValue",
     "KeepTTL",
     "Lock",
     "LockLostError",
     "MemoryBackend",
-    "OnCacheError",
-    "OnError",
     "OutcomeUnknownError",
-    "Policy",
     "Quota",
     "Rate",
     "RedisBackend",
@@ -90,6 +89,7 @@ __all__ = [
     "SyncSessionStore",
     "SyncThrottle",
     "Throttle",
+    "ThrottleErrorPolicy",
     "ThrottleResult",
     "UnsupportedOperationError",
     "check_count",
@@ -107,10 +107,9 @@ __version__: Final = "0.1.0"
 _LATE: Final[dict[str, str]] = {
     "Algorithm": "._throttle",
     "Cache": "._cache",
+    "CacheErrorPolicy": "._cache",
     "CachedFunction": "._cache",
     "Lock": "._lock",
-    "OnCacheError": "._cache",
-    "OnError": "._throttle",
     "Quota": "._throttle",
     "Rate": "._throttle",
     "RedisBackend": "._redis",
@@ -123,6 +122,7 @@ _LATE: Final[dict[str, str]] = {
     "SyncSessionStore": "._sync._components",
     "SyncThrottle": "._sync._components",
     "Throttle": "._throttle",
+    "ThrottleErrorPolicy": "._throttle",
     "ThrottleResult": "._throttle",
 }
 

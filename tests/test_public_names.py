@@ -112,7 +112,16 @@ def test_the_version_is_the_one_that_is_installed() -> None:
 
 
 def test_what_signatures_name_is_exported() -> None:
-    for name in ("Algorithm", "OnCacheError", "OnError", "Policy", "Runtime", "TTL", "JSONValue", "KeepTTL"):
+    for name in (
+        "Algorithm",
+        "CacheErrorPolicy",
+        "ThrottleErrorPolicy",
+        "EvictionPolicy",
+        "Runtime",
+        "TTL",
+        "JSONValue",
+        "KeepTTL",
+    ):
         assert name in NAMES
-    assert typing.get_args(reinhardt_backends.Policy) == ("lru", "lfu", "fifo")
+    assert typing.get_args(reinhardt_backends.EvictionPolicy) == ("lru", "lfu", "fifo")
     assert typing.get_args(reinhardt_backends.Runtime) == ("asyncio", "trio")

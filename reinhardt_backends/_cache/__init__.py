@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._cache import Cache, OnCacheError
+from ._cache import Cache, CacheErrorPolicy
 from ._cached import CachedFunction, SyncCachedFunction
 
-__all__ = ["Cache", "CachedFunction", "OnCacheError", "SyncCachedFunction"]
+__all__ = ["Cache", "CacheErrorPolicy", "CachedFunction", "SyncCachedFunction"]

@@ -30,7 +30,7 @@ AsyncFactory: TypeAlias = Callable[[], Awaitable[Value]]
 Factory: TypeAlias = Callable[[], Value]
 """What computes a value for a ``SyncCache``."""
 
-OnCacheError: TypeAlias = Literal["miss", "raise"]
+CacheErrorPolicy: TypeAlias = Literal["miss", "raise"]
 
 LEASE_VERBS: Final = ("add", "compare_and_set", "compare_and_delete")
 
@@ -69,14 +69,14 @@ class Cache:
         *,
         ttl: TTL,
         prefix: str = "cache",
-        on_error: OnCacheError = "miss",
+        on_error: CacheErrorPolicy = "miss",
         lease: TTL | Literal["auto"] | None = "auto",
         finish: float | None = None,
         stale_on_error: bool = False,
     ) -> None:
         check_backend(backend, "Cache")
         milliseconds(ttl, "ttl")
-        if on_error not in get_args(OnCacheError):
+        if on_error not in get_args(CacheErrorPolicy):
             raise ValueError(f"on_error must be 'miss' or 'raise', not {on_error!r}")
         if lease == "auto":
             lease = LEASE if provides(backend, *LEASE_VERBS) else None

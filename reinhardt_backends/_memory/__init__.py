@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from ._backend import MemoryBackend
-from ._bounded import Policy
+from ._bounded import EvictionPolicy
 
-__all__ = ["MemoryBackend", "Policy"]
+__all__ = ["EvictionPolicy", "MemoryBackend"]

@@ -29,7 +29,7 @@ from .._types import (
     check_prefix,
 )
 from .._values._codec import check_type, pack, same_packed, unpack
-from ._bounded import Policy
+from ._bounded import EvictionPolicy
 from ._expiry import UNFILED
 from ._items import NEVER, Item, Items
 
@@ -70,7 +70,7 @@ class MemoryBackend(Items, Backend):
         *,
         maxsize: int | None = None,
         maxbytes: int | None = None,
-        policy: Policy = "lru",
+        policy: EvictionPolicy = "lru",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(clock, maxsize, maxbytes, policy)

@@ -17,7 +17,7 @@ from cachetools import LFUCache
 from .._errors import CapacityError
 from .._values._codec import packed_size
 
-Policy = Literal["lru", "lfu", "fifo"]
+EvictionPolicy = Literal["lru", "lfu", "fifo"]
 
 UNKNOWN: Final = -1
 
@@ -151,7 +151,7 @@ class Bounds:
         evictions: How many items were evicted.
     """
 
-    def __init__(self, maxsize: int | None, maxbytes: int | None, policy: Policy) -> None:
+    def __init__(self, maxsize: int | None, maxbytes: int | None, policy: EvictionPolicy) -> None:
         self.counts = Frequency() if policy == "lfu" else None
         order: Order = self.counts or Recency(reads_count=policy == "lru")
         self.data = order.data
@@ -185,7 +185,7 @@ class Bounds:
         return _size(key, item)
 
 
-def bounds_for(maxsize: int | None, maxbytes: int | None, policy: Policy) -> Bounds | None:
+def bounds_for(maxsize: int | None, maxbytes: int | None, policy: EvictionPolicy) -> Bounds | None:
     """Check the bounds of a backend and return them, or ``None`` if there are none.
 
     Raises:

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from .._errors import BackendClosedError, CounterError
 from .._types import MAX_COUNT, MAX_TTL, MIN_COUNT, MISSING, TTL, KeepTTL, check_key, check_ttl
 from .._values._codec import decode, pack
-from ._bounded import UNKNOWN, Bounds, Policy, bounds_for
+from ._bounded import UNKNOWN, Bounds, EvictionPolicy, bounds_for
 from ._expiry import UNFILED, ExpiryRing
 
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ SWEEP: Final = 256
 class Items:
     """Items by key, with expiry. Where a method does not say otherwise, its caller holds the lock."""
 
-    def __init__(self, clock: Callable[[], float], maxsize: int | None, maxbytes: int | None, policy: Policy) -> None:
+    def __init__(
+        self, clock: Callable[[], float], maxsize: int | None, maxbytes: int | None, policy: EvictionPolicy
+    ) -> None:
         self._clock = clock
         self._lock = threading.RLock()
         self._limits = (maxsize, maxbytes, policy)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, cast, overload
 
 from .._backend import Backend
 from .._blocking import Face, drive
-from .._cache._cache import Cache, Factory, OnCacheError, Value
+from .._cache._cache import Cache, CacheErrorPolicy, Factory, Value
 from .._cache._cached import SyncCachedDecorator
 from .._lock._lock import Lock
 from .._session._session import Data, Session, SessionInfo
@@ -18,7 +18,7 @@ from .._session._store import SessionStore
 from .._throttle._limiters import Algorithm
 from .._throttle._rates import Rate
 from .._throttle._result import ThrottleResult
-from .._throttle._throttle import OnError, Throttle
+from .._throttle._throttle import Throttle, ThrottleErrorPolicy
 from .._types import MISSING, TTL
 from ._backend import SyncBackend
 
@@ -72,7 +72,7 @@ class SyncThrottle(Face[Throttle]):
         *rates: str | Rate,
         algorithm: Algorithm = "fixed-window",
         prefix: str = "throttle",
-        on_error: OnError = "raise",
+        on_error: ThrottleErrorPolicy = "raise",
     ) -> None:
         face = backend if isinstance(backend, SyncBackend) else SyncBackend(backend)
         super().__init__(
@@ -200,7 +200,7 @@ class SyncCache(Face[Cache]):
         *,
         ttl: TTL,
         prefix: str = "cache",
-        on_error: OnCacheError = "miss",
+        on_error: CacheErrorPolicy = "miss",
         lease: TTL | Literal["auto"] | None = "auto",
         finish: float | None = None,
         stale_on_error: bool = False,

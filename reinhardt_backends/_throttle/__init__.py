@@ -5,6 +5,6 @@ from __future__ import annotations
 from ._limiters import Algorithm
 from ._rates import Rate
 from ._result import Quota, ThrottleResult
-from ._throttle import OnError, Throttle
+from ._throttle import Throttle, ThrottleErrorPolicy
 
-__all__ = ["Algorithm", "OnError", "Quota", "Rate", "Throttle", "ThrottleResult"]
+__all__ = ["Algorithm", "Quota", "Rate", "Throttle", "ThrottleErrorPolicy", "ThrottleResult"]

@@ -20,7 +20,7 @@ from ._limiters import Algorithm, Limiter, limiter_for
 from ._rates import Rate
 from ._result import ThrottleResult, result_of
 
-OnError: TypeAlias = Literal["raise", "allow", "deny", "local"]
+ThrottleErrorPolicy: TypeAlias = Literal["raise", "allow", "deny", "local"]
 
 AWAY: Final = (BackendConnectionError, OutcomeUnknownError, ResponseError)
 """What a backend raises while its store is away, or refuses to serve."""
@@ -77,13 +77,13 @@ class Throttle:
         *rates: str | Rate,
         algorithm: Algorithm = "fixed-window",
         prefix: str = "throttle",
-        on_error: OnError = "raise",
+        on_error: ThrottleErrorPolicy = "raise",
     ) -> None:
         check_backend(backend, "Throttle")
         if algorithm not in get_args(Algorithm):
             raise ValueError(f"algorithm must be one of {_listed(get_args(Algorithm))}, not {algorithm!r}")
-        if on_error not in get_args(OnError):
-            raise ValueError(f"on_error must be one of {_listed(get_args(OnError))}, not {on_error!r}")
+        if on_error not in get_args(ThrottleErrorPolicy):
+            raise ValueError(f"on_error must be one of {_listed(get_args(ThrottleErrorPolicy))}, not {on_error!r}")
         self._rates = _check_rates(rates, algorithm)
         self._most = min(rate.most for rate in self._rates)
         prefix = check_prefix(prefix)
