@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from functools import lru_cache
 from typing import Annotated, Any, Final, NewType, Union, get_args, get_origin
 
@@ -56,7 +56,7 @@ class Reader:
     string for them, so JSON is validated against the type without the ``bytes`` at its top.
     """
 
-    __slots__ = ("_adapter", "_bounded", "_declared", "_json", "_json_adapter")
+    __slots__ = ("_adapter", "_bounded", "_json", "_json_adapter")
 
     def __init__(self, adapter: TypeAdapter[Any]) -> None:
         # With ``defer_build`` there is only a placeholder for the schema until now.
@@ -65,7 +65,6 @@ class Reader:
         self._json_adapter = _json_adapter(adapter)
         self._json: Any = None if self._json_adapter is None else self._json_adapter.validator
         self._bounded: SchemaValidator | None = None
-        self._declared: frozenset[str] | None = None
 
     @property
     def schema(self) -> Any:
@@ -105,21 +104,8 @@ class Reader:
         return self._adapter.validator.validate_python(data, strict=True)
 
     def explain(self, error: ValueError) -> str:
-        """Describe an error by error types and declared field names. Everything else in it may be stored data."""
-        if isinstance(error, NotBytesError):
-            return "it was not stored as bytes"
-        if not isinstance(error, ValidationError):
-            # What a validator raises pydantic wraps, so this comes from the parser.
-            return NOT_JSON
-        if error.error_count() > _COUNTED_ERRORS:
-            return f"{error.error_count()} errors"
-        details = error.errors(include_url=False, include_context=False, include_input=False)
-        if details[0]["type"] == "json_invalid" and not details[0]["loc"]:
-            return NOT_JSON
-        parts = [f"{self._place(detail['loc'])}{detail['type']}" for detail in details[:_EXPLAINED_ERRORS]]
-        if len(details) > _EXPLAINED_ERRORS:
-            parts.append(f"and {len(details) - _EXPLAINED_ERRORS} more")
-        return ", ".join(parts)
+        """Describe an error of ``read_json`` or ``read_bytes`` without data."""
+        return explain(error, self.schema)
 
     def _build_bounded(self) -> Any:
         """Return a validator that stops at the first error of each container.
@@ -129,12 +115,6 @@ class Reader:
         if self._json_adapter is not None:
             self._bounded = _fail_fast_validator(self._json_adapter.core_schema)
         return self._bounded
-
-    def _place(self, location: tuple[int | str, ...]) -> str:
-        if self._declared is None:
-            self._declared = frozenset(_declared_names(self._adapter.core_schema))
-        path = ".".join(str(part) if part in self._declared else "*" for part in location)
-        return f"{path}: " if path else ""
 
 
 class NotBytesError(ValueError):
@@ -153,6 +133,46 @@ def reader_for(type: Any) -> Reader:
         pass
     # Either it cannot be hashed, or it is not a type; building it tells.
     return _build(type)
+
+
+def explain(error: ValueError, schema: Any) -> str:
+    """Describe an error by error types and declared field names. Everything else in it may be stored data."""
+    if isinstance(error, NotBytesError):
+        return "it was not stored as bytes"
+    if not isinstance(error, ValidationError):
+        # What a validator raises pydantic wraps, so this comes from the parser.
+        return NOT_JSON
+    if error.error_count() > _COUNTED_ERRORS:
+        return f"{error.error_count()} errors"
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    if details[0]["type"] == "json_invalid" and not details[0]["loc"]:
+        return NOT_JSON
+    declared = frozenset(_declared_names(schema))
+    parts = [f"{_place(detail['loc'], declared)}{detail['type']}" for detail in details[:_EXPLAINED_ERRORS]]
+    if len(details) > _EXPLAINED_ERRORS:
+        parts.append(f"and {len(details) - _EXPLAINED_ERRORS} more")
+    return ", ".join(parts)
+
+
+def schema_parts(schema: Any, within: Container[str] = ()) -> Iterator[dict[str, Any]]:
+    """Yield every mapping of a core schema: the schemas in it, and their mappings of fields.
+
+    Args:
+        schema: The schema, or a part of one.
+        within: Kinds of schema that are yielded but not entered.
+    """
+    pending = [schema]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, (list, tuple)):
+            pending.extend(part)
+        elif isinstance(part, dict):
+            yield part
+            kind = _kind(part)
+            if kind is None:
+                pending.extend(part.values())
+            elif kind not in within:
+                pending.extend(value for name, value in part.items() if name not in _NOT_SCHEMAS)
 
 
 def type_name(type: Any) -> str:
@@ -284,17 +304,15 @@ def _fail_fast(schema: Any) -> Any:
     return schema
 
 
+def _place(location: tuple[int | str, ...], declared: Container[object]) -> str:
+    path = ".".join(str(part) if part in declared else "*" for part in location)
+    return f"{path}: " if path else ""
+
+
 def _declared_names(schema: Any) -> Iterator[str]:
-    pending = [schema]
-    while pending:
-        part = pending.pop()
-        if isinstance(part, (list, tuple)):
-            pending.extend(part)
-        elif isinstance(part, dict):
-            if _kind(part) in _FIELD_SCHEMAS:
-                yield from _field_names(part)
-            others = _NOT_SCHEMAS if _kind(part) else ()
-            pending.extend(value for name, value in part.items() if name not in others)
+    for part in schema_parts(schema):
+        if _kind(part) in _FIELD_SCHEMAS:
+            yield from _field_names(part)
 
 
 def _kind(schema: dict[str, Any]) -> str | None:

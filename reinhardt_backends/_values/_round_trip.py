@@ -1,36 +1,31 @@
 """Writing only what can be read back.
 
-pydantic writes more than it reads: NaN becomes ``null``, a secret ten asterisks, two mapping keys one, a UTC offset
-loses its seconds. So a value that is not a plain scalar is written, the text is parsed again (which refuses what no
-reader would take: nesting past 200, integers past 4,300 digits), and the two are compared. Plain JSON data is equal to
-what was parsed, in one step in C. Anything else is walked side by side with the parsed text, which shows where
-something was lost. Custom serialisers have run by then, so a field whose serialiser reveals a secret is stored.
+A value that is not a plain scalar is written by pydantic, and then checked for what pydantic loses: by the class of the
+value (``_untyped.py``, ``_compile.py``), and on the text for what readers refuse of any text: nesting past 200 levels
+and integers past 4,300 digits. Plain JSON data is equal to what is parsed from its text, which takes two steps in C.
+Where a check cannot tell, the text is walked (``_walk.py``).
 
-The reason of a refusal and the place are told by types and declared field names, never by data.
+The reason of a refusal and the place are given in types and declared field names, never in data.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
-import sys
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime, time
-from decimal import Decimal
-from enum import Enum
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from pydantic import BaseModel
-from pydantic_core import SchemaSerializer, core_schema, from_json
+from pydantic_core import from_json
 
 from .._errors import SerializationError
+from ._checks import ANY, Refused
 from ._readers import reader_for, type_name
+from ._untyped import check_untyped
+from ._walk import LISTS, find_loss
 
-_ANY: Final = SchemaSerializer(core_schema.any_schema())
-_LISTS: Final = (list, tuple, deque)
-_NO_NUMBER: Final = (None, "NaN", "Infinity", "-Infinity")
 _MOST_BITS: Final = 14_285  # of 10**4300 - 1; writing more digits takes quadratic time
+_MOST_DIGITS: Final = 4_300
+_MOST_LEVELS: Final = 200
 _MOST_ATTEMPTS: Final = 1_000
 _LONGEST_PLACE: Final = 200
 
@@ -41,39 +36,55 @@ def json_of(value: Any) -> bytes:
     Raises:
         SerializationError: There is no such text.
     """
-    data, reason = _attempt(value)
+    data, part, place, reason = _attempt(value)
     if data is None:
-        part, place, reason = _locate(value, reason)
+        if not place:
+            part, place, reason = _locate(value, part, reason)
         where = f" (at {place} of a {type_name(value.__class__)})" if place else ""
         raise SerializationError(f"cannot store a value of type {type_name(part.__class__)}{where}: {reason}")
     return data
 
 
-def _attempt(value: Any) -> tuple[bytes | None, str]:
+def _attempt(value: Any) -> tuple[bytes | None, Any, str, str]:
+    """Return the JSON text; or ``None``, and the part that is refused, its place and the reason."""
     # The caller raises, outside of every except block: messages and contexts of these errors carry the value.
     if isinstance(value, int) and value.bit_length() > _MOST_BITS:
-        return None, _REASONS["number out of range"]
+        return None, value, "", _REASONS["number out of range"]
     try:
-        data, python = _dump(value)
-        reason = _lost(value, python, data)
+        data = _write(value)
+    except Refused as refused:
+        return None, refused.part, _shortened("".join(reversed(refused.path))), refused.reason
     except RecursionError:
-        return None, "it is nested too deeply"
+        return None, value, "", "it is nested too deeply"
     except Exception as error:
-        return None, _reason(error)
-    return (data, "") if reason is None else (None, reason)
+        return None, value, "", _reason(error)
+    return data, value, "", ""
 
 
-def _dump(value: Any) -> tuple[bytes, Any]:
-    """Return the JSON text, and the serialiser that wrote it."""
+def _write(value: Any) -> bytes:
     serializer = _serializer(value)
+    data: bytes = serializer.to_json(value, round_trip=True, warnings=False, fallback=_by_its_type)
+    if value.__class__ is list or value.__class__ is dict:
+        if from_json(data, allow_inf_nan=False) == value:
+            return data
+    elif len(data) > _MOST_DIGITS or data.count(b"[") + data.count(b"{") >= _MOST_LEVELS:
+        from_json(data)
+    if check_untyped(value):
+        _walk(value, serializer, data)
+    return data
+
+
+def _walk(value: Any, serializer: Any, data: bytes) -> None:
+    """Refuse a value whose class leaves it to its author what is stored, if anything was lost that is known."""
+    loss = find_loss(serializer.to_python(value, round_trip=True, warnings=False), from_json(data, allow_inf_nan=False))
+    if loss is not None:
+        raise Refused(value, loss)
     try:
-        return serializer.to_json(value, round_trip=True, warnings="error", fallback=_by_its_type), serializer
+        serializer.to_json(value, round_trip=True, warnings="error", fallback=_by_its_type)
     except Exception:
         # pydantic warns of more than is wrong. What its warning is about counts as fine if it reads back equal.
-        data = serializer.to_json(value, round_trip=True, warnings=False, fallback=_by_its_type)
         if reader_for(value.__class__).read_json(data) != value:
             raise
-        return data, serializer
 
 
 def _serializer(value: Any) -> Any:
@@ -81,7 +92,7 @@ def _serializer(value: Any) -> Any:
         return value.__class__.__pydantic_serializer__
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return reader_for(value.__class__).serializer
-    return _ANY
+    return ANY
 
 
 def _by_its_type(value: Any) -> Any:
@@ -90,92 +101,6 @@ def _by_its_type(value: Any) -> Any:
     if written is value:
         raise TypeError("unknown type")
     return written
-
-
-def _lost(value: Any, serializer: Any, data: bytes) -> str | None:
-    """Return what the JSON text lost of the value, if anything."""
-    parsed = from_json(data, allow_inf_nan=False)
-    if value.__class__ in (list, dict) and value == parsed:
-        return None
-    return _compare(serializer.to_python(value, round_trip=True, warnings=False), parsed)
-
-
-def _compare(written: Any, parsed: Any) -> str | None:
-    if isinstance(written, Enum):
-        return _compare_enum(written, parsed)
-    if isinstance(written, Mapping):
-        return _compare_mapping(written, parsed)
-    if isinstance(written, _LISTS):
-        if isinstance(parsed, list) and len(parsed) == len(written):
-            return _first(map(_compare, written, parsed))
-    elif isinstance(written, (set, frozenset)):
-        return _first(_compare(member, None) for member in written)
-    return _compare_leaf(written, parsed)
-
-
-def _compare_leaf(written: Any, parsed: Any) -> str | None:
-    if isinstance(written, Iterator):
-        return "an iterator can be read only once"
-    if isinstance(written, bytearray):
-        return "JSON has no bytearray; give bytes"
-    if isinstance(written, (float, Decimal)):
-        if not math.isfinite(written) and parsed in _NO_NUMBER:
-            return "JSON has no NaN and no infinity"
-    elif isinstance(written, complex):
-        if not (math.isfinite(written.real) and math.isfinite(written.imag)):
-            return "JSON has no NaN and no infinity"
-    elif isinstance(written, (datetime, time)):
-        offset = written.utcoffset()
-        if offset is not None and (offset.seconds % 60 or offset.microseconds) and isinstance(parsed, str | None):
-            return "a UTC offset with seconds is written without them"
-    elif _is_secret(written) and (not parsed or parsed != _revealed(written)):
-        return "a secret is written masked; give its field a serialiser if it is meant to be stored"
-    return None
-
-
-def _compare_enum(written: Enum, parsed: Any) -> str | None:
-    value = written.value
-    if parsed.__class__ is value.__class__ and parsed == value:
-        return None
-    lost = _compare(value, parsed)
-    if lost is None and isinstance(value, (bytes, tuple, frozenset, type(None))):
-        return "an Enum of such values does not come back from JSON"
-    return lost
-
-
-def _compare_mapping(written: Mapping[Any, Any], parsed: Any) -> str | None:
-    if not isinstance(parsed, dict):
-        return None
-    odd = [key for key in written if key.__class__ is not str]
-    if odd and len(parsed) < len(written):
-        return "two of its keys are the same as JSON strings"
-    lost = _first(map(_compare_key, odd))
-    if lost is None and len(parsed) == len(written):
-        return _first(map(_compare, written.values(), parsed.values()))
-    return lost
-
-
-def _compare_key(key: Any) -> str | None:
-    if isinstance(key, Enum) and not isinstance(key.value, str) and not isinstance(key, int):
-        return "an Enum key that is neither a string nor an IntEnum does not come back from JSON"
-    if key is None or isinstance(key, (tuple, frozenset)):
-        return "a key of type " + type_name(key.__class__) + " does not come back from JSON"
-    return _compare_leaf(key, None)
-
-
-def _first(reasons: Iterable[str | None]) -> str | None:
-    return next((reason for reason in reasons if reason is not None), None)
-
-
-def _is_secret(value: Any) -> bool:
-    # Importing pydantic's types takes its time, and where nobody has done so, nobody has a secret.
-    types = sys.modules.get("pydantic.types")
-    return types is not None and isinstance(value, (types.SecretStr, types.SecretBytes, types.Secret))
-
-
-def _revealed(secret: Any) -> Any:
-    value = secret.get_secret_value()
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 def _reason(error: Exception) -> str:
@@ -201,21 +126,25 @@ _REASONS: Final = {
 }
 
 
-def _locate(value: Any, reason: str) -> tuple[Any, str, str]:
+def _locate(value: Any, part: Any, reason: str) -> tuple[Any, str, str]:
     """Return the innermost part of a refused value that is refused by itself, the path to it, and why.
 
-    A value that is too large or too deep to be searched in a moment is told as far as the search came.
+    The search ends after a bounded number of parts; the place is then as close as it came.
     """
     place = ""
     attempts = 0
     parts = _parts(value)
     while attempts < _MOST_ATTEMPTS and (step := next(parts, None)) is not None:
         attempts += 1
-        data, why = _attempt(step[1])
+        data, inner, path, why = _attempt(step[1])
         if data is None:
-            place, value, reason = place + step[0], step[1], why
-            parts = _parts(value)
-    return value, place if len(place) <= _LONGEST_PLACE else place[:_LONGEST_PLACE] + "...", reason
+            place, part, reason = place + step[0] + path, inner, why
+            parts = iter(()) if path else _parts(step[1])
+    return part, _shortened(place), reason
+
+
+def _shortened(place: str) -> str:
+    return place if len(place) <= _LONGEST_PLACE else place[:_LONGEST_PLACE] + "..."
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
@@ -225,5 +154,5 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         yield from ((f".{field.name}", getattr(value, field.name, None)) for field in dataclasses.fields(value))
     elif isinstance(value, Mapping):
         yield from ((f"[value {index}]", part) for index, part in enumerate(value.values()))
-    elif isinstance(value, (*_LISTS, set, frozenset)):
+    elif isinstance(value, (*LISTS, set, frozenset)):
         yield from ((f"[{index}]", part) for index, part in enumerate(value))
