@@ -401,11 +401,24 @@ def test_digits_and_depth_are_checked_wherever_they_are() -> None:
     class Deep(BaseModel):
         data: Any
 
+    class Bare(BaseModel):
+        data: list  # type: ignore[type-arg]
+        more: dict = {}  # type: ignore[type-arg]
+
     deep: Any = []
     for _ in range(198):
         deep = [deep]
     assert decode(encode(Deep(data=deep)), Deep).data == deep
-    for value in (Deep(data=[[[[deep]]]]), Base(id=10**4300), Base(id=-(10**4300)), order(by_id={10**4300: 1.0})):
+    too_deep: Any = [[[[deep]]]]
+    chain = Node(name="a")
+    for _ in range(120):
+        chain = Node(name="a", children=[chain])
+    for value in (
+        Deep(data=too_deep), [Deep(data=too_deep)], Bare(data=too_deep), Bare(data=[], more={"a": too_deep}), chain,
+        Extended(id=1, more=too_deep), [chain], [[chain]], {"a": chain}, (chain,), Box(content=too_deep),
+        [Base(id=1)] * 300 + [too_deep],  Base(id=10**4300), Base(id=-(10**4300)), order(by_id={10**4300: 1.0}),
+        [Base(id=1), Base(id=10**4300)], {"a": (1, 10**4300)}, Deep(data=[10**4300]), (Base(id=10**4300),),
+    ):  # fmt: skip
         with pytest.raises(SerializationError, match=r"200 levels|4,300 digits"):
             encode(value)
 
@@ -454,8 +467,8 @@ FIELD_TYPES: list[Any] = [
 VALUES: st.SearchStrategy[Any] = st.one_of(
     st.sampled_from([
         None, True, False, 0, 1, -1, 2**64, 1.0, 0.5, -0.0, math.nan, math.inf, "", "a", "1", "abc", "true", "null",
-        b"", b"a", b"\xff", Decimal("1.10"), Decimal("nan"), UUID(int=1), str(UUID(int=1)), date(2024, 2, 29), time(1, 2),
-        datetime(2024, 2, 29), datetime(2024, 2, 29, 1, 2, 3, 4, tzinfo=UTC), time(1, tzinfo=UTC),
+        b"", b"a", b"\xff", Decimal("1.10"), Decimal("nan"), UUID(int=1), str(UUID(int=1)), date(2024, 2, 29),
+        time(1, 2), datetime(2024, 2, 29), datetime(2024, 2, 29, 1, 2, 3, 4, tzinfo=UTC), time(1, tzinfo=UTC),
         datetime(2024, 1, 1, tzinfo=timezone(timedelta(seconds=90))), timedelta(days=1, microseconds=1),
         timedelta(days=999_999_999), Color.RED, Level.LOW, Mixed.ONE, Mixed.HALF, Rights.READ,
         Rights.READ | Rights.WRITE, Rights(0), Word.YES, Anyhow.A, Anyhow.B, TextSub("a"), IntSub(1), Base(id=1),
@@ -519,7 +532,6 @@ def test_set_refuses_or_get_gives_an_equal_value_of_the_same_type(value: Any) ->
         data = encode(value)
     except SerializationError as error:
         assert error.__context__ is None
-        assert "its JSON" not in str(error)
         return
     found = decode(data, type(value))
     assert type(found) is type(value)

@@ -1,15 +1,20 @@
-"""Checks that a value comes back from its JSON text, made once per class from its schema.
+"""Checks that a value comes back from its JSON text.
 
-A ``Check`` is a function of one value. It is quick for a value of exactly the declared types that JSON can spell.
-Anything else is read back: written, validated as its type and compared, which is the definition of what ``set``
-promises. ``_compile.py`` makes a check of a schema; here is what checks consist of.
+A check is quick for a value of exactly the declared types that JSON can spell. Anything else is read back: written,
+validated as its type and compared, which is the definition of what ``set`` promises. ``_compile.py`` makes the check of
+a class from its schema, once; here is what checks consist of.
+
+Many values of one type are checked by columns: all their classes at once, then each field of all of them, by functions
+that CPython runs in C. Only if that fails, each value is looked at, which finds the place of what is wrong.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from itertools import chain
+from operator import attrgetter, itemgetter
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -18,10 +23,12 @@ from pydantic_core import SchemaSerializer, SchemaValidator, core_schema, from_j
 from ._readers import explain, type_name
 from ._walk import find_loss, is_secret
 
-Check = Callable[[Any], bool]
-"""Returns ``False`` if the value comes back, ``True`` if only a walk of the whole text can tell; raises ``Refused``."""
-
 ANY: Final = SchemaSerializer(core_schema.any_schema())
+"""Writes each value by its own class."""
+PLAIN: Final = frozenset({str, int, bool, type(None)})
+"""Classes whose values always come back, but for what the text shows: integers past 4,300 digits."""
+
+_MOST_KEY_BITS: Final = 64
 
 
 class Refused(Exception):
@@ -40,29 +47,72 @@ class Refused(Exception):
         self.path: list[str] = []
 
 
-class Leaf:
+class Check:
+    """Checks values of one type."""
+
+    __slots__ = ()
+
+    def __call__(self, value: Any) -> bool:
+        """Return ``False`` if the value comes back, ``True`` if only a walk of the whole text can tell.
+
+        Raises:
+            Refused: It does not come back.
+        """
+        raise NotImplementedError
+
+    def passes(self, values: Collection[Any]) -> bool:
+        """Return whether all the values come back; ``False`` if each of them has to be looked at."""
+        try:
+            return not any(map(self, values))
+        except Refused:
+            return False
+
+
+class Always(Check):
+    """Passes every value."""
+
+    __slots__ = ()
+
+    def __call__(self, value: Any) -> bool:
+        return False
+
+    def passes(self, values: Collection[Any]) -> bool:
+        return True
+
+
+class Walked(Check):
+    """Leaves every value to a walk of the text."""
+
+    __slots__ = ()
+
+    def __call__(self, value: Any) -> bool:
+        return True
+
+
+class Leaf(Check):
     """Checks a value by its exact class and, where that is not enough, by a predicate.
 
     Attributes:
         classes: The classes whose values come back if the predicate holds.
-        holds: The predicate, if there is one; best a function written in C, since it is mapped over many values.
-        image: What JSON spells them as: "string", "number", "bool", "null".
+        holds: The predicate, if there is one; best a function in C, since it is mapped over many values.
+        images: What JSON spells them as: "string", "number", "bool", "null".
         as_key: Whether distinct values, as keys of a mapping, are distinct strings that come back.
         otherwise: Checks any other value.
     """
 
-    __slots__ = ("as_key", "classes", "holds", "image", "otherwise")
+    __slots__ = ("as_key", "classes", "holds", "images", "otherwise")
 
     def __init__(
         self,
         classes: AbstractSet[type],
-        image: AbstractSet[str],
+        images: AbstractSet[str],
         otherwise: Check,
         holds: Callable[[Any], object] | None = None,
+        *,
         as_key: bool = False,
     ) -> None:
         self.classes = frozenset(classes)
-        self.image = frozenset(image)
+        self.images = frozenset(images)
         self.otherwise = otherwise
         self.holds = holds
         self.as_key = as_key
@@ -73,12 +123,218 @@ class Leaf:
         return self.otherwise(value)
 
     def passes(self, values: Collection[Any]) -> bool:
-        """Return whether all the values pass by class and predicate."""
+        return self._are_exact(values) or super().passes(values)
+
+    def are_keys(self, mapping: Collection[Any]) -> bool:
+        """Return whether all the keys come back, distinct."""
+        # A key of many digits is a string in the text, so that no look at the text finds it.
+        return self._are_exact(mapping) and (
+            int not in self.classes or max(map(int.bit_length, mapping), default=0) <= _MOST_KEY_BITS
+        )
+
+    def _are_exact(self, values: Collection[Any]) -> bool:
         return self.classes.issuperset(map(type, values)) and (self.holds is None or all(map(self.holds, values)))
 
 
-class ReadBack:
+class Nullable(Check):
+    """Passes ``None``, and what another check passes."""
+
+    __slots__ = ("_inner",)
+
+    def __init__(self, inner: Check) -> None:
+        self._inner = inner
+
+    def __call__(self, value: Any) -> bool:
+        return value is not None and self._inner(value)
+
+    def passes(self, values: Collection[Any]) -> bool:
+        return self._inner.passes([value for value in values if value is not None])
+
+
+class ByClass(Check):
+    """Leaves a value to the check of its class."""
+
+    __slots__ = ("_checks", "_otherwise")
+
+    def __init__(self, checks: Mapping[type, Check], otherwise: Check) -> None:
+        self._checks = checks
+        self._otherwise = otherwise
+
+    def __call__(self, value: Any) -> bool:
+        return self._checks.get(value.__class__, self._otherwise)(value)
+
+
+class Reference(Check):
+    """Stands for a check that is not made yet."""
+
+    __slots__ = ("check",)
+
+    def __init__(self) -> None:
+        self.check: Check = Walked()
+
+    def __call__(self, value: Any) -> bool:
+        return self.check(value)
+
+    def passes(self, values: Collection[Any]) -> bool:
+        return not values or self.check.passes(values)
+
+
+class AnyData(Check):
+    """Checks a value whose declared type is ``Any``: it comes back as plain JSON data."""
+
+    __slots__ = ()
+
+    def __call__(self, value: Any) -> bool:
+        cls = value.__class__
+        if cls in PLAIN or (cls is float and value - value == 0.0):
+            return False
+        parsed = from_json(ANY.to_json(value, round_trip=True, warnings=False))
+        if parsed == value:
+            return False
+        loss = find_loss(ANY.to_python(value, round_trip=True, warnings=False), parsed)
+        raise Refused(value, loss or f"it is declared as Any, and {_difference(parsed, value)}")
+
+    def passes(self, values: Collection[Any]) -> bool:
+        return PLAIN.issuperset(map(type, values)) or super().passes(values)
+
+
+class Items(Check):
+    """Checks a list, set or tuple by its exact class, and each of its items."""
+
+    __slots__ = ("_cls", "_items", "_otherwise")
+
+    def __init__(self, cls: type, items: Check, otherwise: Check) -> None:
+        self._cls: Any = cls
+        self._items = items
+        self._otherwise = otherwise
+
+    def __call__(self, value: Any) -> bool:
+        return check_items(self._items, value, "[{}]") if value.__class__ is self._cls else self._otherwise(value)
+
+    def passes(self, values: Collection[Any]) -> bool:
+        return {self._cls}.issuperset(map(type, values)) and self._items.passes(list(chain.from_iterable(values)))
+
+
+class Pairs(Check):
+    """Checks the keys and the values of a dict."""
+
+    __slots__ = ("_keys", "_otherwise", "_values")
+
+    def __init__(self, keys: Leaf, values: Check, otherwise: Check) -> None:
+        self._keys = keys
+        self._values = values
+        self._otherwise = otherwise
+
+    def __call__(self, value: Any) -> bool:
+        if value.__class__ is not dict or not self._keys.are_keys(value):
+            return self._otherwise(value)
+        return check_items(self._values, value.values(), "[value {}]")
+
+    def passes(self, values: Collection[Any]) -> bool:
+        return (
+            {dict}.issuperset(map(type, values))
+            and self._keys.are_keys(list(chain.from_iterable(values)))
+            and self._values.passes(list(chain.from_iterable(map(dict.values, values))))
+        )
+
+
+class Fields(Check):
+    """Checks the declared fields of a model or dataclass.
+
+    Args:
+        cls: The exact class.
+        checks: The check of each field.
+        otherwise: Checks a value of any other class.
+        extra: Checks each extra field of a model; ``None`` if it has none.
+    """
+
+    __slots__ = ("_checks", "_classes", "_cls", "_extra", "_get", "_is_model", "_names", "_others", "_otherwise")
+
+    def __init__(self, cls: type, checks: Mapping[str, Check], otherwise: Check, extra: Check | None = None) -> None:
+        # The exact class is all that most fields have to be looked at for. They come first.
+        exact = {name: check for name, check in checks.items() if isinstance(check, Leaf) and check.holds is None}
+        self._names = (*exact, *(name for name in checks if name not in exact))
+        self._checks = [checks[name] for name in self._names]
+        self._classes = [leaf.classes for leaf in exact.values()]
+        self._others = self._checks[len(exact) :]
+        self._cls: Any = cls
+        self._otherwise = otherwise
+        self._extra = extra
+        self._is_model = issubclass(cls, BaseModel)
+        self._get = _getter(itemgetter if self._is_model else attrgetter, self._names)
+
+    def __call__(self, value: Any) -> bool:
+        if value.__class__ is not self._cls:
+            return self._otherwise(value)
+        try:
+            parts = self._get(value.__dict__ if self._is_model else value)
+        except (AttributeError, KeyError):
+            parts = None
+        if parts is None:
+            raise Refused(value, f"it has no value for its field {self._missing(value)!r}")
+        walk = False
+        for classes, part in zip(self._classes, parts, strict=False):
+            if part.__class__ not in classes:
+                walk = check_fields(self._names, self._checks, parts)
+                break
+        else:
+            try:
+                for check, part in zip(self._others, parts[len(self._classes) :], strict=False):
+                    if check(part):
+                        walk = True
+            except Refused:
+                check_fields(self._names, self._checks, parts)  # raises it with the name of the field
+                raise
+        if self._extra is not None and value.__pydantic_extra__:
+            extra = value.__pydantic_extra__
+            walk |= check_fields(extra, [self._extra] * len(extra), extra.values())
+        return walk
+
+    def passes(self, values: Collection[Any]) -> bool:
+        if self._extra is not None or not {self._cls}.issuperset(map(type, values)):
+            return super().passes(values)
+        try:
+            columns = zip(*map(self._get, map(_state_of, values) if self._is_model else values), strict=True)
+            return all(check.passes(column) for check, column in zip(self._checks, columns, strict=False))
+        except (AttributeError, KeyError):
+            return False
+
+    def _missing(self, value: Any) -> str:
+        state = value.__dict__ if self._is_model else value
+        for name in self._names:
+            try:
+                (itemgetter if self._is_model else attrgetter)(name)(state)
+            except (AttributeError, KeyError):
+                return name
+        return ""
+
+
+class Keys(Check):
+    """Checks a dict whose keys are declared one by one.
+
+    Args:
+        checks: The check of each key's value.
+        required: The keys that must be there.
+        otherwise: Checks anything else.
+    """
+
+    __slots__ = ("_checks", "_otherwise", "_required")
+
+    def __init__(self, checks: Mapping[str, Check], required: AbstractSet[str], otherwise: Check) -> None:
+        self._checks = checks
+        self._required = required
+        self._otherwise = otherwise
+
+    def __call__(self, value: Any) -> bool:
+        if value.__class__ is not dict or not self._required <= value.keys() <= self._checks.keys():
+            return self._otherwise(value)
+        return check_fields(value, [self._checks[name] for name in value], value.values())
+
+
+class ReadBack(Check):
     """Checks a value by writing it, validating the text and comparing. Right for every schema; the slow way."""
+
+    __slots__ = ("_built", "_schema")
 
     def __init__(self, schema: Any) -> None:
         self._schema = schema
@@ -95,7 +351,7 @@ class ReadBack:
             self._built = (SchemaSerializer(self._schema), SchemaValidator(self._schema))
         serializer, validator = self._built
         data = serializer.to_json(value, round_trip=True, warnings=False)
-        failure = None
+        found = failure = None
         try:
             found = validator.validate_json(data, strict=True, by_alias=True, by_name=True)
         except ValueError as error:
@@ -107,25 +363,24 @@ class ReadBack:
 
 
 def check_items(check: Check, items: Collection[Any], place: str) -> bool:
-    """Check the items of a container, each of which is at ``place.format(index)``."""
-    if isinstance(check, Leaf) and check.passes(items):
+    """Check the items of a container, each of which is at ``place.format(index)``. Return and raise as a check."""
+    if check.passes(items):
         return False
     walk = False
-    index = 0
-    try:
-        for index, item in enumerate(items):  # noqa: B007  # needed if it fails
+    for index, item in enumerate(items):
+        try:
             if check(item):
                 walk = True
-    except Refused as refused:
-        refused.path.append(place.format(index))
-        raise
+        except Refused as refused:
+            refused.path.append(place.format(index))
+            raise
     return walk
 
 
-def check_fields(fields: Iterable[tuple[str, Any, Check]]) -> bool:
-    """Check fields, each given as its name, its value and its check."""
+def check_fields(names: Iterable[str], checks: Sequence[Check], parts: Iterable[Any]) -> bool:
+    """Check fields by their names, checks and values. Return and raise as a check."""
     walk = False
-    for name, part, check in fields:
+    for name, check, part in zip(names, checks, parts, strict=False):
         try:
             if check(part):
                 walk = True
@@ -133,23 +388,6 @@ def check_fields(fields: Iterable[tuple[str, Any, Check]]) -> bool:
             refused.path.append(f".{name}")
             raise
     return walk
-
-
-def check_any(value: Any) -> bool:
-    """Check a value whose declared type is ``Any``: it comes back as plain JSON data."""
-    cls = value.__class__
-    if cls in PLAIN or (cls is float and value - value == 0.0):
-        return False
-    data = ANY.to_json(value, round_trip=True, warnings=False)
-    parsed = from_json(data)
-    if parsed == value:
-        return False
-    loss = find_loss(ANY.to_python(value, round_trip=True, warnings=False), parsed)
-    raise Refused(value, loss or f"it is declared as Any, and {_difference(parsed, value)}")
-
-
-PLAIN: Final = frozenset({str, int, bool, type(None)})
-"""Classes whose values always come back, but for what the text shows (integers past 4,300 digits)."""
 
 
 def same(found: Any, value: Any) -> bool:
@@ -172,7 +410,18 @@ def same(found: Any, value: Any) -> bool:
         return len(found) == len(value) and all(map(same, found, value))
     if isinstance(value, Mapping):
         return found.keys() == value.keys() and all(same(found[key], value[key]) for key in value)
-    return cls.__eq__ is object.__eq__
+    return bool(cls.__eq__ is object.__eq__)
+
+
+_state_of: Final = attrgetter("__dict__")
+
+
+def _getter(kind: Any, names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    """Return what takes the values of these names, and perhaps more after them, from an object."""
+    if not names:
+        return lambda _: ()
+    get: Callable[[Any], tuple[Any, ...]] = kind(*names, names[0])
+    return get
 
 
 def _same_model(found: BaseModel, value: BaseModel) -> bool:

@@ -12,24 +12,20 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Flag
 from functools import lru_cache
-from operator import attrgetter, itemgetter
 from typing import Any, Final
 from uuid import UUID
 
-from ._checks import Check, Leaf, ReadBack, Refused, check_any, check_fields, check_items
+from ._checks import AnyData, ByClass, Check, Fields, Items, Keys, Leaf, Nullable, Pairs, ReadBack, Reference, Walked
 from ._readers import CACHED_TYPES, reader_for, schema_parts
 from ._walk import has_odd_offset
 
-_Getter = Callable[[tuple[str, ...]], Callable[[Any], tuple[Any, ...]]]
-
 _MOST_DAYS: Final = 999_999
-_MOST_BITS: Final = 64
 _WITH_FIELDS: Final = frozenset({"model", "dataclass", "typed-dict", "named-tuple", "call"})
 _OWN_SERIALISERS: Final = frozenset({"function-plain", "function-wrap", "format"})
 _NOT_OWN: Final = ("pydantic", "operator", "_operator")
@@ -48,13 +44,13 @@ _HARMLESS: Final = frozenset({"type", "ref", "metadata", "strict", "fail_fast"})
 
 
 @lru_cache(CACHED_TYPES)
-def check_of(type: type) -> Check | None:
-    """Return the check for the values of a class; ``None`` if pydantic does not know the class."""
-    try:
-        schema = reader_for(type).schema
-    except TypeError:
-        return None
-    return _Compiler(schema).check
+def check_of(cls: type) -> Check:
+    """Return the check for the values of a class.
+
+    Raises:
+        TypeError: pydantic does not know the class.
+    """
+    return _Compiler(reader_for(cls).schema).check
 
 
 class _Compiler:
@@ -62,7 +58,7 @@ class _Compiler:
 
     def __init__(self, schema: Any) -> None:
         self._definitions = {part["ref"]: part for part in schema.get("definitions", ())}
-        self._references: dict[str, Check] = {}
+        self._references: dict[str, Reference] = {}
         self._own_definitions = any(map(_is_own, schema_parts(list(self._definitions.values()))))
         self.check = self._compile(schema)
 
@@ -77,7 +73,7 @@ class _Compiler:
         """Return the check for a schema of which nothing is known."""
         for part in schema_parts(schema):
             if _is_own(part) or (self._own_definitions and part.get("type") == "definition-ref"):
-                return walk_text
+                return Walked()
         if self._definitions and schema["type"] != "definitions":
             schema = {"type": "definitions", "schema": schema, "definitions": list(self._definitions.values())}
         return ReadBack(schema)
@@ -86,17 +82,17 @@ class _Compiler:
         self,
         schema: Any,
         classes: AbstractSet[type],
-        image: AbstractSet[str],
+        images: AbstractSet[str],
         holds: Any = None,
         *,
         as_key: bool = False,
     ) -> Leaf:
-        return Leaf(classes, image, self._unknown(schema), holds, as_key)
+        return Leaf(classes, images, self._unknown(schema), holds, as_key=as_key)
 
     # One value.
 
     def _any(self, schema: Any) -> Check:
-        return check_any
+        return AnyData()
 
     def _scalar(self, schema: Any) -> Check:
         cls, image, holds = _SCALARS[schema["type"]]
@@ -124,26 +120,25 @@ class _Compiler:
     def _reference(self, schema: Any) -> Check:
         ref = schema["schema_ref"]
         if ref not in self._references:
-            # What refers to itself meets this function in place of its own check.
-            self._references[ref] = lambda value: self._references[ref](value)  # noqa: PLW0108  # replaced below
-            self._references[ref] = self._compile(self._definitions[ref])
+            self._references[ref] = Reference()
+            self._references[ref].check = self._compile(self._definitions[ref])
         return self._references[ref]
 
     def _nullable(self, schema: Any) -> Check:
         inner = self._compile(schema["schema"])
         if isinstance(inner, Leaf) and inner.holds is None:
-            return self._leaf(schema, inner.classes | {type(None)}, inner.image | {"null"})
-        return lambda value: value is not None and inner(value)
+            return self._leaf(schema, inner.classes | {type(None)}, inner.images | {"null"})
+        return Nullable(inner)
 
     def _union(self, schema: Any) -> Check | None:
         classes: frozenset[type] = frozenset()
         images: frozenset[str] = frozenset()
         for choice in schema["choices"]:
             leaf = self._compile(choice[0] if isinstance(choice, tuple) else choice)
-            if not isinstance(leaf, Leaf) or leaf.holds is not None or images & leaf.image:
+            if not isinstance(leaf, Leaf) or leaf.holds is not None or images & leaf.images:
                 return None  # it takes a reader to tell which member a text stands for
             classes |= leaf.classes
-            images |= leaf.image
+            images |= leaf.images
         return self._leaf(schema, classes, images)
 
     def _tagged_union(self, schema: Any) -> Check | None:
@@ -153,19 +148,18 @@ class _Compiler:
             if model["type"] != "model" or not isinstance(schema["discriminator"], str):
                 return None
             checks[model["cls"]] = self._compile(choice)
-        otherwise = self._unknown(schema)
-        return lambda value: checks.get(value.__class__, otherwise)(value)
+        return ByClass(checks, self._unknown(schema))
 
     # Containers.
 
     def _sequence(self, schema: Any) -> Check:
         items = self._compile(schema.get("items_schema") or _ANY_SCHEMA)
-        return _check_of_sequence(_SEQUENCES[schema["type"]], items, self._unknown(schema))
+        return Items(_SEQUENCES[schema["type"]], items, self._unknown(schema))
 
     def _tuple(self, schema: Any) -> Check | None:
         if len(schema["items_schema"]) != 1 or "variadic_item_index" not in schema:
             return None
-        return _check_of_sequence(tuple, self._compile(schema["items_schema"][0]), self._unknown(schema))
+        return Items(tuple, self._compile(schema["items_schema"][0]), self._unknown(schema))
 
     def _dict(self, schema: Any) -> Check | None:
         declared = schema.get("keys_schema", _ANY_SCHEMA)
@@ -173,14 +167,7 @@ class _Compiler:
         values = self._compile(schema.get("values_schema") or _ANY_SCHEMA)
         if not isinstance(keys, Leaf) or not keys.as_key:
             return None
-        otherwise = self._unknown(schema)
-
-        def check(value: Any) -> bool:
-            if value.__class__ is not dict or not keys.passes(value) or (int in keys.classes and _has_long_int(value)):
-                return otherwise(value)
-            return check_items(values, value.values(), "[value {}]")
-
-        return check
+        return Pairs(keys, values, self._unknown(schema))
 
     # Classes with fields.
 
@@ -196,8 +183,9 @@ class _Compiler:
             extra = schema.get("extra_behavior") or inner.get("extra_behavior") or config.get("extra_fields_behavior")
         else:
             return None
-        otherwise = self._unknown(schema)
-        return _check_of_fields(schema["cls"], self._fields(fields), _model_getter, otherwise, extra == "allow")
+        return Fields(
+            schema["cls"], self._fields(fields), self._unknown(schema), AnyData() if extra == "allow" else None
+        )
 
     def _dataclass(self, schema: Any) -> Check | None:
         inner, config = schema["schema"], schema.get("config", {})
@@ -212,7 +200,7 @@ class _Compiler:
         ):
             return None
         fields = self._fields({field["name"]: field for field in inner["fields"]})
-        return _check_of_fields(schema["cls"], fields, _dataclass_getter, self._unknown(schema))
+        return Fields(schema["cls"], fields, self._unknown(schema))
 
     def _typed_dict(self, schema: Any) -> Check | None:
         if not schema.get("config", {}).keys() <= _HARMLESS_CONFIG or _runs_code(schema):
@@ -220,14 +208,7 @@ class _Compiler:
         fields = self._fields(schema["fields"])
         total = schema.get("total", True)
         required = {name for name, field in schema["fields"].items() if field.get("required", total)} & fields.keys()
-        otherwise = self._unknown(schema)
-
-        def check(value: Any) -> bool:
-            if value.__class__ is not dict or not required <= value.keys() <= fields.keys():
-                return otherwise(value)
-            return check_fields(((name, part, fields[name]) for name, part in value.items()))
-
-        return check
+        return Keys(fields, required, self._unknown(schema))
 
     def _fields(self, fields: Mapping[str, Any]) -> dict[str, Check]:
         return {
@@ -237,84 +218,7 @@ class _Compiler:
         }
 
 
-# How classes with fields are checked.
-
-
-def _check_of_sequence(cls: Any, items: Check, otherwise: Check) -> Check:
-    return lambda value: check_items(items, value, "[{}]") if value.__class__ is cls else otherwise(value)
-
-
-def _check_of_fields(
-    cls: Any,
-    checks: Mapping[str, Check],
-    getter: _Getter,
-    otherwise: Check,
-    has_extra: bool = False,
-) -> Check:
-    """Return the check for a class whose fields are declared."""
-    # Most fields are told by their exact class alone. They come first, and cost one look-up each.
-    names = sorted(checks, key=lambda name: not _is_exact(checks[name]))
-    parts_of = getter(tuple(names))
-    classes = [
-        check.classes for check in map(checks.__getitem__, names) if isinstance(check, Leaf) and _is_exact(check)
-    ]
-    others = [checks[name] for name in names[len(classes) :]]
-    count = len(classes)
-
-    def check(value: Any) -> bool:
-        if value.__class__ is not cls:
-            return otherwise(value)
-        try:
-            parts = parts_of(value)
-        except (AttributeError, KeyError):
-            raise Refused(value, f"it has no value for its field {_missing(value, names, getter)!r}") from None
-        for accepted, part in zip(classes, parts, strict=False):
-            if part.__class__ not in accepted:
-                walk = check_fields((name, part, checks[name]) for name, part in zip(names, parts, strict=True))
-                break
-        else:
-            walk = bool(others) and check_fields(zip(names[count:], parts[count:], others, strict=True))
-        if has_extra and value.__pydantic_extra__:
-            walk |= check_fields((name, part, check_any) for name, part in value.__pydantic_extra__.items())
-        return walk
-
-    return check
-
-
-def _missing(value: Any, names: Iterable[str], getter: _Getter) -> str:
-    for name in names:
-        try:
-            getter((name,))(value)
-        except (AttributeError, KeyError):
-            return name
-    return ""
-
-
-def _is_exact(check: Check) -> bool:
-    return isinstance(check, Leaf) and check.holds is None
-
-
-def _model_getter(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
-    get = itemgetter(*names) if len(names) > 1 else _one_or_none(names, itemgetter)
-    return lambda model: get(model.__dict__)
-
-
-def _dataclass_getter(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
-    return attrgetter(*names) if len(names) > 1 else _one_or_none(names, attrgetter)
-
-
-def _one_or_none(names: tuple[str, ...], getter: Any) -> Callable[[Any], tuple[Any, ...]]:
-    if not names:
-        return lambda _: ()
-    get = getter(*names)
-    return lambda whole: (get(whole),)
-
-
 # What schemas say.
-
-
-def walk_text(_: Any) -> bool:
-    return True
 
 
 def _is_own(part: Mapping[str, Any]) -> bool:
@@ -336,10 +240,6 @@ def _runs_code(schema: Mapping[str, Any]) -> bool:
         return True
     fields = schema.get("fields") or schema["schema"]
     return any(part.get("type") == "with-info" for part in schema_parts(fields, within=_WITH_FIELDS))
-
-
-def _has_long_int(keys: Iterable[int]) -> bool:
-    return max(map(int.bit_length, keys), default=0) > _MOST_BITS
 
 
 def _has_written_offset(moment: datetime | time) -> bool:

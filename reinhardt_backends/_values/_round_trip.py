@@ -11,21 +11,27 @@ The reason of a refusal and the place are given in types and declared field name
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from pydantic import BaseModel
 from pydantic_core import from_json
 
 from .._errors import SerializationError
-from ._checks import ANY, Refused
+from ._checks import ANY, PLAIN, Refused
 from ._readers import reader_for, type_name
-from ._untyped import check_untyped
+from ._untyped import check_for, is_flat
 from ._walk import LISTS, find_loss
 
 _MOST_BITS: Final = 14_285  # of 10**4300 - 1; writing more digits takes quadratic time
 _MOST_DIGITS: Final = 4_300
 _MOST_LEVELS: Final = 200
+_SHORT: Final = 2 * _MOST_LEVELS
+"""Text of so many bytes is neither nested too deeply nor has too many digits in a row."""
+_STRIDE: Final = 100
+_DIGITS: Final = b"0" * (_MOST_DIGITS // _STRIDE)
+_DIGITS_AS_ZERO: Final = bytes(ord("0") if chr(code).isdecimal() else code for code in range(256))
+_JSON_CLASSES: Final = PLAIN | {float, list, dict}
 _MOST_ATTEMPTS: Final = 1_000
 _LONGEST_PLACE: Final = 200
 
@@ -48,30 +54,50 @@ def json_of(value: Any) -> bytes:
 def _attempt(value: Any) -> tuple[bytes | None, Any, str, str]:
     """Return the JSON text; or ``None``, and the part that is refused, its place and the reason."""
     # The caller raises, outside of every except block: messages and contexts of these errors carry the value.
-    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
-        return None, value, "", _REASONS["number out of range"]
     try:
-        data = _write(value)
+        return _write(value), value, "", ""
     except Refused as refused:
         return None, refused.part, _shortened("".join(reversed(refused.path))), refused.reason
     except RecursionError:
         return None, value, "", "it is nested too deeply"
     except Exception as error:
         return None, value, "", _reason(error)
-    return data, value, "", ""
 
 
 def _write(value: Any) -> bytes:
+    cls = value.__class__
+    if cls is list or cls is dict:
+        return _write_container(value)
+    if cls is int and value.bit_length() > _MOST_BITS:
+        raise Refused(value, _REASONS["number out of range"])
     serializer = _serializer(value)
     data: bytes = serializer.to_json(value, round_trip=True, warnings=False, fallback=_by_its_type)
-    if value.__class__ is list or value.__class__ is dict:
-        if from_json(data, allow_inf_nan=False) == value:
-            return data
-    elif len(data) > _MOST_DIGITS or data.count(b"[") + data.count(b"{") >= _MOST_LEVELS:
-        from_json(data)
-    if check_untyped(value):
+    if len(data) > _SHORT:
+        _check_text(data, (cls,))
+    if check_for(cls)(value):
         _walk(value, serializer, data)
     return data
+
+
+def _write_container(value: Any) -> bytes:
+    data = ANY.to_json(value, round_trip=True, warnings=False, fallback=_by_its_type)
+    classes = set(map(type, value if value.__class__ is list else value.values()))
+    if classes <= _JSON_CLASSES:
+        if from_json(data, allow_inf_nan=False) == value:
+            return data
+    elif len(data) > _SHORT:
+        _check_text(data, classes)
+    if check_for(value.__class__)(value):
+        _walk(value, ANY, data)
+    return data
+
+
+def _check_text(data: bytes, classes: Iterable[type]) -> None:
+    """Raise an error if the text, of values of these classes, is nested too deeply or has too many digits in a row."""
+    # Of so many digits in a row, so many are among every hundredth byte. Strings may have them too: the parser decides.
+    digits = _DIGITS in data[::_STRIDE].translate(_DIGITS_AS_ZERO)
+    if digits or (not all(map(is_flat, classes)) and data.count(b"[") + data.count(b"{") >= _MOST_LEVELS):
+        from_json(data)
 
 
 def _walk(value: Any, serializer: Any, data: bytes) -> None:
