@@ -62,7 +62,7 @@ def test_a_read_in_the_middle_of_a_read_does_not_deadlock() -> None:
 
 
 FORK = """
-import os, signal, threading, warnings
+import faulthandler, os, threading, warnings
 from typing import Literal
 from reinhardt_backends import decode
 warnings.simplefilter("ignore", DeprecationWarning)
@@ -75,13 +75,15 @@ def read():
         for _ in range(200):
             decode(b"[1]", list[int])
 
-decode(b"[1]", list[int])  # pydantic imports modules for its first type, which no fork may interrupt
+# pydantic imports modules for its first types, and no fork may interrupt an import.
+decode(b"[1]", list[int])
+decode(b"1", Literal[1, "first"])
 for _ in range(2):
     threading.Thread(target=read, daemon=True).start()
 for _ in range(60):
     child = os.fork()
     if not child:
-        signal.alarm(10)
+        faulthandler.dump_traceback_later(30, exit=True)
         decode(b"[1]", list[int])
         decode(b"1", Literal[1, "new"])
         os._exit(0)

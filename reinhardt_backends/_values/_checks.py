@@ -11,10 +11,10 @@ that CPython runs in C. Only if that fails, each value is looked at, which finds
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from itertools import chain
-from operator import attrgetter, itemgetter
+from itertools import chain, repeat
+from operator import attrgetter
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -29,6 +29,8 @@ PLAIN: Final = frozenset({str, int, bool, type(None)})
 """Classes whose values always come back, but for what the text shows: integers past 4,300 digits."""
 
 _MOST_KEY_BITS: Final = 64
+_MOST_LEAVES: Final = 64
+_MOST_SHAPES: Final = 64
 
 
 class Refused(Exception):
@@ -241,6 +243,9 @@ class Pairs(Check):
 class Fields(Check):
     """Checks the declared fields of a model or dataclass.
 
+    Most fields are told by their exact class alone, those of models in fields included. So one call takes all of them
+    out of a value, and the tuple of their classes is looked up among those that have passed before.
+
     Args:
         cls: The exact class.
         checks: The check of each field.
@@ -248,65 +253,94 @@ class Fields(Check):
         extra: Checks each extra field of a model; ``None`` if it has none.
     """
 
-    __slots__ = ("_checks", "_classes", "_cls", "_extra", "_get", "_is_model", "_names", "_others", "_otherwise")
+    __slots__ = (
+        "_checks",
+        "_cls",
+        "_extra",
+        "_get",
+        "_get_leaves",
+        "_get_others",
+        "_leaves",
+        "_others",
+        "_otherwise",
+        "_predicates",
+        "_shapes",
+    )  # fmt: skip
 
     def __init__(self, cls: type, checks: Mapping[str, Check], otherwise: Check, extra: Check | None = None) -> None:
-        # The exact class is all that most fields have to be looked at for. They come first.
-        exact = {name: check for name, check in checks.items() if isinstance(check, Leaf) and check.holds is None}
-        self._names = (*exact, *(name for name in checks if name not in exact))
-        self._checks = [checks[name] for name in self._names]
-        self._classes = [leaf.classes for leaf in exact.values()]
-        self._others = self._checks[len(exact) :]
         self._cls: Any = cls
+        self._checks = checks
         self._otherwise = otherwise
         self._extra = extra
-        self._is_model = issubclass(cls, BaseModel)
-        self._get = _getter(itemgetter if self._is_model else attrgetter, self._names)
+        # By the path from the value: what its class tells, and what it does not.
+        self._leaves: dict[str, tuple[frozenset[Any], Callable[[Any], object] | None]] = {}
+        self._others: dict[str, Check] = {}
+        for name, check in checks.items():
+            self._add(name, check)
+        self._leaves = dict(sorted(self._leaves.items(), key=lambda leaf: leaf[1][1] is None))
+        self._predicates = [holds for _, holds in self._leaves.values() if holds is not None]
+        self._shapes: set[tuple[type, ...]] = set()
+        self._get = _getter(checks)
+        self._get_leaves = _getter(self._leaves)
+        self._get_others = _getter(self._others)
+
+    def _add(self, name: str, check: Check) -> None:
+        if isinstance(check, Leaf):
+            self._leaves[name] = (check.classes, check.holds)
+        elif isinstance(check, Fields) and check._extra is None and len(self._leaves) < _MOST_LEAVES:
+            self._leaves[name] = (frozenset({check._cls}), None)
+            self._leaves.update({f"{name}.{path}": leaf for path, leaf in check._leaves.items()})
+            self._others.update({f"{name}.{path}": other for path, other in check._others.items()})
+        else:
+            self._others[name] = check
 
     def __call__(self, value: Any) -> bool:
         if value.__class__ is not self._cls:
             return self._otherwise(value)
-        try:
-            parts = self._get(value.__dict__ if self._is_model else value)
-        except (AttributeError, KeyError):
-            parts = None
-        if parts is None:
-            raise Refused(value, f"it has no value for its field {self._missing(value)!r}")
         walk = False
-        for classes, part in zip(self._classes, parts, strict=False):
-            if part.__class__ not in classes:
-                walk = check_fields(self._names, self._checks, parts)
-                break
-        else:
-            try:
-                for check, part in zip(self._others, parts[len(self._classes) :], strict=False):
+        try:
+            leaves = self._get_leaves(value)
+            shape = tuple(map(type, leaves))
+            if shape not in self._shapes and not self._fits(shape):
+                return self._look(value)
+            for holds, leaf in zip(self._predicates, leaves):  # noqa: B905  # ``strict`` takes as long as the rest
+                if not holds(leaf):
+                    return self._look(value)
+            if self._others:
+                for check, part in zip(self._others.values(), self._get_others(value)):  # noqa: B905  # likewise
                     if check(part):
                         walk = True
-            except Refused:
-                check_fields(self._names, self._checks, parts)  # raises it with the name of the field
-                raise
-        if self._extra is not None and value.__pydantic_extra__:
-            extra = value.__pydantic_extra__
-            walk |= check_fields(extra, [self._extra] * len(extra), extra.values())
-        return walk
+        except (AttributeError, Refused):
+            return self._look(value)
+        return self._check_extra(value) or walk if self._extra is not None else walk
+
+    def _fits(self, shape: tuple[type, ...]) -> bool:
+        if not all(cls in classes for cls, (classes, _) in zip(shape, self._leaves.values(), strict=False)):
+            return False
+        if len(self._shapes) < _MOST_SHAPES:
+            self._shapes.add(shape)
+        return True
+
+    def _look(self, value: Any) -> bool:
+        """Check field by field, which finds the name of the one that is refused."""
+        for name in self._checks:
+            if name not in value.__dict__ if isinstance(value, BaseModel) else not hasattr(value, name):
+                raise Refused(value, f"it has no value for its field {name!r}")
+        walk = check_fields(self._checks, self._checks.values(), self._get(value))
+        return walk if self._extra is None else self._check_extra(value) or walk
+
+    def _check_extra(self, value: Any) -> bool:
+        extra = value.__pydantic_extra__ or {}
+        return check_fields(extra, repeat(self._extra or Always()), extra.values())
 
     def passes(self, values: Collection[Any]) -> bool:
         if self._extra is not None or not {self._cls}.issuperset(map(type, values)):
             return super().passes(values)
         try:
-            columns = zip(*map(self._get, map(_state_of, values) if self._is_model else values), strict=True)
-            return all(check.passes(column) for check, column in zip(self._checks, columns, strict=False))
-        except (AttributeError, KeyError):
+            columns = zip(*map(self._get, values), strict=True)
+            return all(check.passes(column) for check, column in zip(self._checks.values(), columns, strict=False))
+        except AttributeError:
             return False
-
-    def _missing(self, value: Any) -> str:
-        state = value.__dict__ if self._is_model else value
-        for name in self._names:
-            try:
-                (itemgetter if self._is_model else attrgetter)(name)(state)
-            except (AttributeError, KeyError):
-                return name
-        return ""
 
 
 class Keys(Check):
@@ -377,7 +411,7 @@ def check_items(check: Check, items: Collection[Any], place: str) -> bool:
     return walk
 
 
-def check_fields(names: Iterable[str], checks: Sequence[Check], parts: Iterable[Any]) -> bool:
+def check_fields(names: Iterable[str], checks: Iterable[Check], parts: Iterable[Any]) -> bool:
     """Check fields by their names, checks and values. Return and raise as a check."""
     walk = False
     for name, check, part in zip(names, checks, parts, strict=False):
@@ -413,14 +447,11 @@ def same(found: Any, value: Any) -> bool:
     return bool(cls.__eq__ is object.__eq__)
 
 
-_state_of: Final = attrgetter("__dict__")
-
-
-def _getter(kind: Any, names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
-    """Return what takes the values of these names, and perhaps more after them, from an object."""
+def _getter(names: Collection[str]) -> Callable[[Any], tuple[Any, ...]]:
+    """Return what takes the attributes of these names, and perhaps one more after them, from an object."""
     if not names:
         return lambda _: ()
-    get: Callable[[Any], tuple[Any, ...]] = kind(*names, names[0])
+    get: Callable[[Any], tuple[Any, ...]] = attrgetter(*names, next(iter(names)))
     return get
 
 

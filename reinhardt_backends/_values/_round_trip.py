@@ -42,18 +42,24 @@ def json_of(value: Any) -> bytes:
     Raises:
         SerializationError: There is no such text.
     """
-    data, part, place, reason = _attempt(value)
-    if data is None:
-        if not place:
-            part, place, reason = _locate(value, part, reason)
-        where = f" (at {place} of a {type_name(value.__class__)})" if place else ""
-        raise SerializationError(f"cannot store a value of type {type_name(part.__class__)}{where}: {reason}")
-    return data
+    try:
+        return _write(value)
+    except Exception:  # noqa: S110  # raised below, without what carries the value
+        pass
+    raise SerializationError(_refusal(value))
+
+
+def _refusal(value: Any) -> str:
+    _, part, place, reason = _attempt(value)
+    if not place:
+        part, place, reason = _locate(value, part, reason)
+    where = f" (at {place} of a {type_name(value.__class__)})" if place else ""
+    return f"cannot store a value of type {type_name(part.__class__)}{where}: {reason}"
 
 
 def _attempt(value: Any) -> tuple[bytes | None, Any, str, str]:
     """Return the JSON text; or ``None``, and the part that is refused, its place and the reason."""
-    # The caller raises, outside of every except block: messages and contexts of these errors carry the value.
+    # Messages and contexts of these errors carry the value, so none of them is passed on.
     try:
         return _write(value), value, "", ""
     except Refused as refused:
@@ -70,7 +76,7 @@ def _write(value: Any) -> bytes:
         return _write_container(value)
     if cls is int and value.bit_length() > _MOST_BITS:
         raise Refused(value, _REASONS["number out of range"])
-    serializer = _serializer(value)
+    serializer = _serializer(cls)
     data: bytes = serializer.to_json(value, round_trip=True, warnings=False, fallback=_by_its_type)
     if len(data) > _SHORT:
         _check_text(data, (cls,))
@@ -113,12 +119,11 @@ def _walk(value: Any, serializer: Any, data: bytes) -> None:
             raise
 
 
-def _serializer(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return value.__class__.__pydantic_serializer__
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return reader_for(value.__class__).serializer
-    return ANY
+def _serializer(cls: Any) -> Any:
+    serializer = cls.__dict__.get("__pydantic_serializer__")
+    if serializer is not None:
+        return serializer  # of a model, or a dataclass of pydantic's
+    return reader_for(cls).serializer if dataclasses.is_dataclass(cls) else ANY
 
 
 def _by_its_type(value: Any) -> Any:
