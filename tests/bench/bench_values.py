@@ -2,8 +2,8 @@
 
 Run it with ``nox -s bench -- values``, or from the root of the project with ``python tests/bench/bench_values.py``.
 
-Measured is ``MemoryBackend.set`` and ``get``, awaited, so the verb and the store are part of each number. The floor of a
-line is pydantic's own call for the same value, taken beside it in the same round.
+Measured is ``MemoryBackend.set`` and ``get``, awaited, so the verb and the store are part of each number. The floor of
+a line is pydantic's own call for the same value, taken beside it in the same round.
 """
 
 from __future__ import annotations
