@@ -11,7 +11,9 @@ import enum
 import math
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
+
+S = TypeVar("S")
 
 TTL: TypeAlias = float | int | timedelta
 """A time to live: seconds as a number, or a ``timedelta``."""
@@ -43,6 +45,22 @@ class KeepTTL(enum.Enum):
 
 KEEP_TTL: Final[Literal[KeepTTL.KEEP_TTL]] = KeepTTL.KEEP_TTL
 """Given as the ttl of a write: leave the expiry of the key as it is (a missing key then gets none)."""
+
+
+class Secret(Generic[S]):
+    """A value that does not print. A traceback may show variables; keep what this holds out of them."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: S) -> None:
+        self._value = value
+
+    def reveal(self) -> S:
+        """Return the value itself."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "***"
 
 
 class Missing(enum.Enum):

@@ -32,6 +32,7 @@ from .._types import (
     TTL,
     JSONValue,
     KeepTTL,
+    Secret,
     check_keys,
     check_mapping,
     check_name,
@@ -61,6 +62,18 @@ _SCHEMES: Final = {
 _CLEAR_BATCH: Final = 1000
 _FIRST_PAUSE: Final = 0.02
 _LONGEST_PAUSE: Final = 0.5
+
+
+def _class_for(given: Secret[tuple[str, Any]]) -> Any:
+    """Return the class for the url that is given."""
+    kind = type(given.reveal()[0])
+    if not issubclass(kind, str):
+        raise TypeError(f"a url must be a str, not {kind.__name__}")
+    scheme = given.reveal()[0].partition(":")[0].lower() if "://" in given.reveal()[0] else ""
+    if scheme not in _SCHEMES:
+        raise ValueError(f"a backend's url begins with one of {', '.join(f'{name}://' for name in _SCHEMES)}")
+    module, _, name = _SCHEMES[scheme].partition(":")
+    return getattr(importlib.import_module(module, __package__), name)
 
 
 def typed_as(verb: V) -> Callable[[Any], V]:
@@ -109,14 +122,9 @@ class Backend(ABC):
             ValueError: The scheme or an option is unknown, or the value of an option is not valid.
             ImportError: The backend needs an extra that is not installed; the message names it.
         """
-        if not isinstance(url, str):
-            raise TypeError(f"a url must be a str, not {type(url).__name__}")
-        scheme = url.partition(":")[0].lower()
-        if scheme not in _SCHEMES or "://" not in url:
-            raise ValueError(f"a backend's url begins with one of {', '.join(f'{name}://' for name in _SCHEMES)}")
-        module, _, name = _SCHEMES[scheme].partition(":")
-        backend_class = getattr(importlib.import_module(module, __package__), name)
-        backend: Backend = backend_class._from_url(url, **options)
+        given = Secret((url, options))
+        del url, options
+        backend: Backend = _class_for(given)._from_url(given.reveal()[0], **given.reveal()[1])
         return backend
 
     @abstractmethod

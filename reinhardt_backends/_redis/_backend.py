@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from time import monotonic
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from urllib.parse import unquote_plus
 
@@ -20,6 +20,7 @@ from .._errors import BackendClosedError, CounterError, DeserializationError, Re
 from .._types import (
     TTL,
     KeepTTL,
+    Secret,
     check_count,
     check_key,
     check_keys,
@@ -29,7 +30,8 @@ from .._types import (
     check_ttl,
 )
 from .._values._codec import check_type, decode, encode
-from ._scripts import COMPARE_AND_DELETE, COMPARE_AND_SET, INCREMENT, PERSIST, RESTORE, Kind, script_of
+from ._commands import ANSWER, COUNTER, NUMBER, PAGE, RENEWED, VALUE, WORD, Kind, Reply
+from ._scripts import COMPARE_AND_DELETE, COMPARE_AND_SET, INCREMENT, PERSIST, RENEW, RESTORE, script_of
 
 if TYPE_CHECKING:
     import ssl
@@ -96,9 +98,9 @@ class RedisBackend(Backend):
         socket_keepalive: bool = True,
         max_connections: int = 64,
     ) -> None:
-        options_class = _options_class()
         failure: Exception | None = None
         try:
+            options_class = _options_class()
             own, url = _own_option(url)
             self._use(
                 options_class.from_url(
@@ -116,7 +118,7 @@ class RedisBackend(Backend):
                 ),
                 prefix if own is None else own,
             )
-        except (TypeError, ValueError) as error:
+        except (ImportError, TypeError, ValueError) as error:
             failure = error.with_traceback(None)
         finally:
             # A traceback may show the variables of this frame.
@@ -135,8 +137,9 @@ class RedisBackend(Backend):
         Raises:
             BackendConnectionError: The server could not be reached.
         """
-        backend = cls(url, **options)
+        given = Secret((url, options))
         del url, options
+        backend = cls(given.reveal()[0], **given.reveal()[1])
         try:
             await backend.ping()
         except BaseException:
@@ -164,7 +167,9 @@ class RedisBackend(Backend):
 
     @classmethod
     def _from_url(cls, url: str, **options: Any) -> Self:
-        return cls(url, **options)
+        given = Secret((url, options))
+        del url, options
+        return cls(given.reveal()[0], **given.reveal()[1])
 
     def _use(self, options: Options, prefix: str) -> None:
         from ._client import Client
@@ -179,7 +184,8 @@ class RedisBackend(Backend):
         return f"<{type(self).__name__} {where} prefix={getattr(self, '_prefix', None)!r}>"
 
     async def set(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> None:
-        await self._client.call(Kind.IDEMPOTENT, b"SET", self._full(key), encode(value), *_expiry(ttl))
+        words = (b"SET", self._full(key), encode(value), *_expiry(ttl))
+        await self._client.call(Kind.IDEMPOTENT, *words, expects=WORD)
 
     @typed_as(Backend.get)
     async def get(self, key: str, type: Any = Any, *, default: Any = None, renew: TTL | None = None) -> Any:
@@ -188,27 +194,26 @@ class RedisBackend(Backend):
             check_type(type)
         milliseconds = check_ttl(renew)
         if milliseconds is None:
-            data = await self._client.call(Kind.READ, b"GET", name)
+            data = await self._client.call(Kind.READ, b"GET", name, expects=VALUE)
             return default if data is None else decode(data, type, key=key)
-        begun, deadline = monotonic(), self._client.deadline()
-        left, data = await self._client.call_many(
-            Kind.ONCE, [(b"PTTL", name), (b"GETEX", name, b"PX", milliseconds)], deadline=deadline
-        )
-        if data is None:
+        deadline = self._client.deadline()
+        reply = await RENEW.run(self._client, Kind.ONCE, RENEWED, (name,), milliseconds, deadline=deadline)
+        if reply is None:
             return default
+        data, before, renewed = reply
         try:
             return decode(data, type, key=key)
         except DeserializationError:
             # A call that raises has changed nothing: the expiry goes back to what it was.
-            before = left if left < 0 else left - math.ceil((monotonic() - begun) * 1000)
-            await RESTORE.run(self._client, Kind.IDEMPOTENT, (name,), data, milliseconds, before, deadline=deadline)
+            args = (data, before, renewed)
+            await RESTORE.run(self._client, Kind.IDEMPOTENT, NUMBER, (name,), *args, deadline=deadline)
             raise
 
     async def delete(self, key: str) -> bool:
-        return bool(await self._client.call(Kind.ONCE, b"DEL", self._full(key)))
+        return bool(await self._client.call(Kind.ONCE, b"DEL", self._full(key), expects=NUMBER))
 
     async def exists(self, key: str) -> bool:
-        return bool(await self._client.call(Kind.READ, b"EXISTS", self._full(key)))
+        return bool(await self._client.call(Kind.READ, b"EXISTS", self._full(key), expects=NUMBER))
 
     async def increment(self, key: str, ttl: TTL | None = None, *, by: int = 1) -> int:
         name = self._full(key)
@@ -216,11 +221,10 @@ class RedisBackend(Backend):
         step = check_count(by)
         try:
             if milliseconds is None:
-                return int(await self._client.call(Kind.ONCE, b"INCRBY", name, b"%d" % step))
+                return int(await self._client.call(Kind.ONCE, b"INCRBY", name, b"%d" % step, expects=NUMBER))
             # As Script.run does, without another coroutine in between: counters are incremented often.
-            return int(
-                await self._client.call(Kind.ONCE, *INCREMENT.call, b"1", name, b"%d" % step, b"%d" % milliseconds)
-            )
+            words = (*INCREMENT.call, b"1", name, b"%d" % step, b"%d" % milliseconds)
+            return int(await self._client.call(Kind.ONCE, *words, expects=COUNTER))
         except ResponseError as error:
             counter_error = _counter_error(key, error)
             if counter_error is None:
@@ -233,30 +237,30 @@ class RedisBackend(Backend):
     async def add(self, key: str, value: Any, ttl: TTL | None = None) -> bool:
         check_ttl(ttl)  # KEEP_TTL is not for a key that is missing
         name, data, expiry = self._full(key), encode(value), _expiry(ttl)
-        return await self._client.call(Kind.ONCE, b"SET", name, data, b"NX", *expiry) is not None
+        return await self._client.call(Kind.ONCE, b"SET", name, data, b"NX", *expiry, expects=VALUE) is not None
 
     async def replace(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> bool:
         name, data, expiry = self._full(key), encode(value), _expiry(ttl)
-        return await self._client.call(Kind.ONCE, b"SET", name, data, b"XX", *expiry) is not None
+        return await self._client.call(Kind.ONCE, b"SET", name, data, b"XX", *expiry, expects=VALUE) is not None
 
     @typed_as(Backend.pop)
     async def pop(self, key: str, type: Any = Any, *, default: Any = None) -> Any:
         name = self._full(key)
         if type is Any:
-            data = await self._client.call(Kind.ONCE, b"GETDEL", name)
+            data = await self._client.call(Kind.ONCE, b"GETDEL", name, expects=VALUE)
             return default if data is None else decode(data, key=key)
         check_type(type)
         deadline = self._client.deadline()
         while True:
-            data = await self._client.call(Kind.READ, b"GET", name, deadline=deadline)
+            data = await self._client.call(Kind.READ, b"GET", name, expects=VALUE, deadline=deadline)
             if data is None:
                 return default
             value = decode(data, type, key=key)
-            if await COMPARE_AND_DELETE.run(self._client, Kind.ONCE, (name,), data, deadline=deadline):
+            if await COMPARE_AND_DELETE.run(self._client, Kind.ONCE, NUMBER, (name,), data, deadline=deadline):
                 return value
 
     async def ttl(self, key: str) -> float | None:
-        left = await self._client.call(Kind.READ, b"PTTL", self._full(key))
+        left = await self._client.call(Kind.READ, b"PTTL", self._full(key), expects=NUMBER)
         if left < 0:
             return math.inf if left == -1 else None
         return float(max(left, 1) / 1000)
@@ -265,16 +269,18 @@ class RedisBackend(Backend):
         name = self._full(key)
         milliseconds = check_ttl(ttl)
         if milliseconds is None:
-            return bool(await PERSIST.run(self._client, Kind.IDEMPOTENT, (name,)))
-        return bool(await self._client.call(Kind.IDEMPOTENT, b"PEXPIRE", name, milliseconds))
+            return bool(await PERSIST.run(self._client, Kind.IDEMPOTENT, NUMBER, (name,)))
+        return bool(await self._client.call(Kind.IDEMPOTENT, b"PEXPIRE", name, milliseconds, expects=NUMBER))
 
     @typed_as(Backend.get_many)
     async def get_many(self, keys: Iterable[str], type: Any = Any) -> dict[str, Any]:
         asked = check_keys(keys)
         check_type(type)
         self._check_open()
-        commands: list[Words] = [(b"MGET", *map(self._full, batch)) for batch in _batches(asked)]
-        replies = await self._client.call_many(Kind.READ, commands)
+        batches = list(_batches(asked))
+        commands: list[Words] = [(b"MGET", *map(self._full, batch)) for batch in batches]
+        expects = Reply(items=(bytes, NoneType), lengths=[len(batch) for batch in batches])
+        replies = await self._client.call_many(Kind.READ, commands, expects=expects)
         values = (data for reply in replies for data in reply)
         return {key: decode(data, type, key=key) for key, data in zip(asked, values, strict=True) if data is not None}
 
@@ -286,30 +292,30 @@ class RedisBackend(Backend):
         for batch in _batches(pairs):
             if expiry:
                 commands = [(b"SET", *pair, *expiry) for pair in batch]
-                await self._client.call_many(Kind.IDEMPOTENT, commands, deadline=deadline)
+                await self._client.call_many(Kind.IDEMPOTENT, commands, expects=WORD, deadline=deadline)
             else:
                 words = (word for pair in batch for word in pair)
-                await self._client.call(Kind.IDEMPOTENT, b"MSET", *words, deadline=deadline)
+                await self._client.call(Kind.IDEMPOTENT, b"MSET", *words, expects=WORD, deadline=deadline)
 
     async def delete_many(self, keys: Iterable[str]) -> int:
         asked = check_keys(keys)
         self._check_open()
         commands: list[Words] = [(b"DEL", *map(self._full, batch)) for batch in _batches(asked)]
-        return sum(await self._client.call_many(Kind.ONCE, commands))
+        return sum(await self._client.call_many(Kind.ONCE, commands, expects=NUMBER))
 
     async def compare_and_set(self, key: str, expected: Any, value: Any, ttl: TTL | KeepTTL | None = None) -> bool:
         name, there, data, expiry = self._full(key), encode(expected), encode(value), _expiry(ttl)
-        return bool(await COMPARE_AND_SET.run(self._client, Kind.ONCE, (name,), there, data, *expiry))
+        return bool(await COMPARE_AND_SET.run(self._client, Kind.ONCE, NUMBER, (name,), there, data, *expiry))
 
     async def compare_and_delete(self, key: str, expected: Any) -> bool:
         name, there = self._full(key), encode(expected)
-        return bool(await COMPARE_AND_DELETE.run(self._client, Kind.ONCE, (name,), there))
+        return bool(await COMPARE_AND_DELETE.run(self._client, Kind.ONCE, NUMBER, (name,), there))
 
     def scan(self, prefix: str = "") -> AsyncIterator[str]:
         return _Keys(self._client, self._prefix, check_prefix(prefix))
 
     async def ping(self) -> None:
-        await self._client.call(Kind.READ, b"PING")
+        await self._client.call(Kind.READ, b"PING", expects=WORD)
 
     async def aclose(self) -> None:
         await self._client.aclose()
@@ -321,11 +327,11 @@ class RedisBackend(Backend):
         kind = Kind.IDEMPOTENT if step.harmless else Kind.ONCE
         script = script_of(step)
         names = [self._full(key) for key in keys]
-        return await self._client.call(kind, *script.call, b"%d" % len(names), *names, *args)
+        return await self._client.call(kind, *script.call, b"%d" % len(names), *names, *args, expects=ANSWER)
 
     async def _clear_prefix(self, prefix: str) -> None:
         async for names in _Pages(self._client, (self._prefix + prefix).encode()):
-            await self._client.call(Kind.IDEMPOTENT, b"UNLINK", *names)
+            await self._client.call(Kind.IDEMPOTENT, b"UNLINK", *names, expects=NUMBER)
 
     def _blocking_twin(self) -> Backend | None:
         if type(self) is not RedisBackend and type(self).__dict__.get("never_suspends") is not True:
@@ -341,7 +347,7 @@ class RedisBackend(Backend):
     def _with_client(self, client: Client) -> Self:
         """Return a view of this backend that uses the same connections through another client."""
         view = type(self).__new__(type(self))
-        view.__dict__.update(self.__dict__)
+        vars(view).update(vars(self))
         view._client = client
         return view
 
@@ -370,9 +376,8 @@ class _Pages:
 
     async def __anext__(self) -> list[bytes]:
         while self._cursor is not None:
-            cursor, found = await self._client.call(
-                Kind.READ, b"SCAN", self._cursor, b"MATCH", self._pattern, b"COUNT", BATCH
-            )
+            words = (b"SCAN", self._cursor, b"MATCH", self._pattern, b"COUNT", BATCH)
+            cursor, found = await self._client.call(Kind.READ, *words, expects=PAGE)
             self._cursor = None if cursor == b"0" else cursor
             names = [name for name in found if name.startswith(self._prefix)]
             if names:

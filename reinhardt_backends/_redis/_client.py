@@ -13,15 +13,17 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Any, Self
 
-from .._errors import BackendError
+from .._errors import BackendConnectionError, BackendError
 from .._io import current_loop
+from ._commands import ANYTHING, Kind, Reply
 from ._connections import LARGE, Node, SharedConnection
-from ._link import CallFailed
+from ._link import CallFailed, Link, describe
+from ._mux import Failure
 from ._options import Options
 from ._pool import Pool
-from ._protocol import Refusal, error_for, is_read_only, is_unknown_script, pack
+from ._protocol import Refusal, error_for, is_read_only, is_unknown_script, pack, without_echo
 from ._retry import History, refusal_in
-from ._scripts import Kind, with_source
+from ._scripts import with_source
 
 
 class Client:
@@ -55,12 +57,15 @@ class Client:
         """Return the deadline of a verb that begins now, for those that take several calls."""
         return monotonic() + self._timeout
 
-    async def call(self, kind: Kind, *args: bytes | str | float, deadline: float | None = None) -> Any:
+    async def call(
+        self, kind: Kind, *args: bytes | str | float, expects: Reply = ANYTHING, deadline: float | None = None
+    ) -> Any:
         """Send one command and return its reply: ``bytes``, ``int``, ``None`` or a list of those.
 
         Args:
             kind: What may be done if no reply comes.
             *args: The words of the command.
+            expects: What the reply looks like. Another one counts as none, and ends the connection.
             deadline: When to give up, if the call is part of a verb that began earlier.
 
         Raises:
@@ -92,20 +97,29 @@ class Client:
                     except CallFailed as failed:
                         trouble = failed.with_traceback(None)
                     else:
-                        if reply.__class__ is bytes and len(reply) <= LARGE:
+                        type_ = reply.__class__
+                        if type_ in expects.plain and (type_ is not bytes or len(reply) <= LARGE):
                             return reply
-                        if reply.__class__ is not Refusal:
+                        if type_ is Refusal:
+                            trouble = reply
+                            if is_read_only(reply):
+                                link.retire()
+                        elif expects.fits([reply]):
                             node.note_size(data, reply)
                             return reply
-                        trouble = reply
-                        if is_read_only(reply):
-                            link.retire()
-            return await self._persist(kind, data, 1, deadline, trouble)
+                        else:
+                            trouble = _out_of_step(link)
+            return await self._persist(kind, data, 1, expects, deadline, trouble)
         finally:
             del data
 
     async def call_many(
-        self, kind: Kind, commands: Sequence[tuple[bytes | str | float, ...]], *, deadline: float | None = None
+        self,
+        kind: Kind,
+        commands: Sequence[tuple[bytes | str | float, ...]],
+        *,
+        expects: Reply = ANYTHING,
+        deadline: float | None = None,
     ) -> list[Any]:
         """Send several commands in one round trip and return their replies in order.
 
@@ -114,6 +128,7 @@ class Client:
         Args:
             kind: What may be done if no reply comes, for all of them alike.
             commands: The words of each command.
+            expects: What the replies look like, as for ``call``.
             deadline: When to give up, if the call is part of a verb that began earlier.
 
         Raises:
@@ -125,7 +140,8 @@ class Client:
         data = b"".join(map(pack, commands))
         del commands
         try:
-            replies = await self._persist(kind, data, count, self.deadline() if deadline is None else deadline, None)
+            until = self.deadline() if deadline is None else deadline
+            replies = await self._persist(kind, data, count, expects, until, None)
         finally:
             del data
         return replies if count > 1 else [replies]
@@ -149,7 +165,13 @@ class Client:
         return connections.large if len(data) > LARGE or data in node.large else connections.small
 
     async def _persist(
-        self, kind: Kind, data: bytes, count: int, deadline: float, trouble: CallFailed | Refusal | None
+        self,
+        kind: Kind,
+        data: bytes,
+        count: int,
+        expects: Reply,
+        deadline: float,
+        trouble: CallFailed | Refusal | None,
     ) -> Any:
         """Send a call until it is answered or must not be sent again.
 
@@ -163,7 +185,7 @@ class Client:
                 if trouble is not None:
                     script = with_source(data) if isinstance(trouble, Refusal) and is_unknown_script(trouble) else None
                     if script is None:
-                        await history.consider(trouble, source.rest)
+                        await history.consider(_shown(trouble, data), source.rest)
                     else:
                         data = script
                     trouble = None
@@ -173,6 +195,8 @@ class Client:
                     trouble = refusal_in(reply, count)
                     if trouble is not None and is_read_only(trouble):
                         link.usable = False
+                    elif trouble is None and not expects.fits(reply if count > 1 else [reply]):
+                        raise _out_of_step(link)
                 except CallFailed as failed:
                     trouble = failed.with_traceback(None)
                     source.drop_idle()
@@ -184,12 +208,15 @@ class Client:
                     return reply
                 if kind is Kind.ONCE and count > 1 and not all(one.__class__ is Refusal for one in reply):
                     # Some were executed, so none is sent again.
-                    raise error_for(trouble, self._node.options.location)
+                    raise error_for(without_echo(trouble, data), self._node.options.location)
                 del reply
         except BackendError as error:
             failure = history.judge(error)
             if failure is error:
                 raise
+        except OSError as error:
+            # Without a file descriptor left, a module that is needed for the first connection cannot be loaded.
+            failure = BackendConnectionError(f"cannot connect to {self._node.options.location}: {describe(error)}")
         finally:
             del data
         raise failure
@@ -202,7 +229,9 @@ class _BlockingClient(Client):
         self._node = node
         self._timeout = node.options.timeout
 
-    async def call(self, kind: Kind, *args: bytes | str | float, deadline: float | None = None) -> Any:
+    async def call(
+        self, kind: Kind, *args: bytes | str | float, expects: Reply = ANYTHING, deadline: float | None = None
+    ) -> Any:
         data = pack(args)
         del args
         if deadline is None:
@@ -218,13 +247,16 @@ class _BlockingClient(Client):
                     trouble = failed.with_traceback(None)
                     pool.drop_idle()
                 else:
-                    if reply.__class__ is not Refusal:
+                    if reply.__class__ in expects.plain or expects.fits([reply]):
                         return reply
-                    trouble = reply
-                    link.usable = not is_read_only(reply)
+                    if reply.__class__ is Refusal:
+                        trouble = reply
+                        link.usable = not is_read_only(reply)
+                    else:
+                        trouble = _out_of_step(link)
                 finally:
                     pool.give_back(link)
-            return await self._persist(kind, data, 1, deadline, trouble)
+            return await self._persist(kind, data, 1, expects, deadline, trouble)
         finally:
             del data
 
@@ -233,3 +265,14 @@ class _BlockingClient(Client):
 
     def _source(self, data: bytes) -> SharedConnection | Pool:
         return self._node.get_pool()
+
+
+def _out_of_step(link: Link) -> CallFailed:
+    """Give up a connection whose replies do not belong to the commands."""
+    failure = Failure(Failure.BROKEN, "the server sent a reply of another type than the command has")
+    link.fail(failure)
+    return CallFailed(failure, sent=True)
+
+
+def _shown(trouble: CallFailed | Refusal, data: bytes) -> CallFailed | Refusal:
+    return without_echo(trouble, data) if isinstance(trouble, Refusal) else trouble

@@ -20,18 +20,22 @@ from .._errors import (
     BackendConnectionError,
     BackendError,
     BackendTimeoutError,
+    ResponseError,
 )
 from .._io import Attempt, Port, Runtime, connect_tcp, connect_unix
+from .._types import Secret
 from ._link import CallFailed, Link, bare, describe
 from ._mux import Failure
-from ._options import Options, Secret
-from ._protocol import Refusal, error_for, pack, parse
+from ._options import Options, check_encodes
+from ._protocol import Refusal, error_for, pack, parse, without_echo
 from ._wire import PlainWire, TlsWire, Wire
 
 #: The largest segment on a connection for large values. A server writes as much of a reply as the socket takes, and
 #: serves no other client meanwhile. Socket buffers are sized in segments, and those of the loopback interface
 #: are so large that this can be megabytes.
 SEGMENT: Final = 2048
+
+_UNKNOWN_HELLO: Final = ResponseError("the peer knows no HELLO", code="ERR")
 
 
 async def open_link(
@@ -118,16 +122,14 @@ async def _greet(link: Link, runtime: Runtime, options: Options, attempt: Attemp
     attempt.enter(port, partial(link.fail, closed) if runtime.suspends else link.cut)
     try:
         credentials = await _credentials(runtime, options)
-        data, count = _hello(options, credentials)
-        replies = await _ask(link, options, data, count, deadline)
-        refused = next((reply for reply in replies if isinstance(reply, Refusal)), None)
-        if refused is not None and options.protocol == 2 and _is_unknown(replies[0]):
+        # Replies stay out of the variables here: what the peer repeats of the credentials would be in the traceback.
+        outcome = _judge_hello(await _ask(link, options, *_hello(options, credentials), deadline), options)
+        if outcome is _UNKNOWN_HELLO:
             # What is older than RESP3, or a proxy, may know no HELLO and still serve RESP2.
-            data, count = _classic(options, credentials)
-            replies = await _ask(link, options, data, count, deadline)
-            refused = next((reply for reply in replies if isinstance(reply, Refusal)), None)
-        if refused is not None:
-            raise error_for(refused, options.location)
+            outcome = _judge(await _ask(link, options, *_classic(options, credentials), deadline), options)
+        if isinstance(outcome, BackendError):
+            raise outcome
+        link.client_id = outcome
     except BaseException as error:
         link.fail(Failure(Failure.BROKEN, "the handshake failed"))
         # Who closes the client cuts the connection, which looks like any other failure of it.
@@ -142,10 +144,11 @@ async def _greet(link: Link, runtime: Runtime, options: Options, attempt: Attemp
 
 
 async def _ask(link: Link, options: Options, data: Secret[bytes], count: int, deadline: float) -> list[Any]:
+    """Return the replies to the commands. What a refusal repeats of them is cut."""
     failure: BackendError
     try:
         replies = await link.exchange(data.reveal(), count, deadline)
-        return replies if count > 1 else [replies]
+        return [_cut(reply, data) for reply in (replies if count > 1 else [replies])]
     except CallFailed as failed:
         end = failed.failure
     if end.reason == Failure.CLOSED:
@@ -153,11 +156,48 @@ async def _ask(link: Link, options: Options, data: Secret[bytes], count: int, de
     if end.reason in {Failure.EXPIRED, Failure.SILENT}:
         raise BackendTimeoutError(f"{options.location} accepted the connection and did not answer in time")
     if isinstance(end.cause, Refusal):
-        raise error_for(end.cause, options.location)
+        raise error_for(_cut(end.cause, data), options.location)
     if isinstance(end.cause, ssl.SSLError):
         raise _tls_failure(options, end.cause)
     failure = BackendConnectionError(f"{options.location}: {end.text}")
     raise failure from end.cause
+
+
+def _cut(reply: Any, data: Secret[bytes]) -> Any:
+    return without_echo(reply, data.reveal()) if isinstance(reply, Refusal) else reply
+
+
+def _judge_hello(replies: list[Any], options: Options) -> BackendError | int | None:
+    """Return the number that the server gave the connection, if it said it, or what is wrong."""
+    hello, *others = replies
+    if isinstance(hello, Refusal):
+        return _UNKNOWN_HELLO if options.protocol == 2 and _is_unknown(hello) else _judge(replies, options)
+    if not isinstance(hello, (dict, list)):
+        return _not_redis(options)
+    items = hello.items() if isinstance(hello, dict) else zip(hello[::2], hello[1::2], strict=False)
+    said = {name: value for name, value in items if isinstance(name, bytes)}
+    if said.get(b"proto") != options.protocol:
+        return _not_redis(options)
+    if said.get(b"mode") == b"cluster":
+        return BackendConnectionError(
+            f"{options.location} is a node of a Redis Cluster: connect with a redis+cluster:// url"
+        )
+    number = said.get(b"id")
+    return _judge(others, options) or (number if isinstance(number, int) else None)
+
+
+def _judge(replies: list[Any], options: Options) -> BackendError | None:
+    """Return the error for the first refusal, if there is one. What is not refused is acknowledged by a word."""
+    for reply in replies:
+        if isinstance(reply, Refusal):
+            return error_for(reply, options.location)
+        if not isinstance(reply, bytes):
+            return _not_redis(options)
+    return None
+
+
+def _not_redis(options: Options) -> BackendConnectionError:
+    return BackendConnectionError(f"{options.location} did not answer as a Redis server does")
 
 
 def _hello(options: Options, credentials: tuple[str, Secret[str]] | None) -> tuple[Secret[bytes], int]:
@@ -212,7 +252,10 @@ async def _credentials(runtime: Runtime, options: Options) -> tuple[str, Secret[
 
 
 def _pair(given: Any) -> tuple[str, Secret[str]]:
-    return ("", Secret(given[0])) if len(given) == 1 else (given[0] or "", Secret(given[1]))
+    pair = ("", Secret(given[0])) if len(given) == 1 else (given[0] or "", Secret(given[1]))
+    for part in (Secret(pair[0]), pair[1]):
+        check_encodes("credentials", part)
+    return pair
 
 
 async def _from_provider(runtime: Runtime, provider: Any) -> Any:

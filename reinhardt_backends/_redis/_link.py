@@ -60,6 +60,8 @@ class Link:
         self.mux = Mux(runtime.unpark)
         self.failure: Failure | None = None
         self.retired = False
+        #: The number of the connection on the server, if the server said it.
+        self.client_id: int | None = None
         #: Whether new calls may come.
         self.usable = True
         self._runtime = runtime

@@ -10,32 +10,15 @@ import math
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final
 
 from redis.connection import ConnectionPool
 from redis.exceptions import RedisError
 
+from .._types import Secret
 from ._tls import TLS_OPTIONS, context_from
 
 DEFAULT_PORT: Final = 6379
-
-S = TypeVar("S")
-
-
-class Secret(Generic[S]):
-    """Text or bytes that do not print."""
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: S) -> None:
-        self._text = text
-
-    def reveal(self) -> S:
-        """The text itself. Keep it out of variables: a traceback may show them."""
-        return self._text
-
-    def __repr__(self) -> str:
-        return "***"
 
 
 def _check_text(name: str, value: Any) -> None:
@@ -48,9 +31,26 @@ def _check_optional_text(name: str, value: Any) -> None:
         _check_text(name, value)
 
 
+def _check_user(name: str, value: Any) -> None:
+    _check_optional_text(name, value)
+    check_encodes(name, Secret(value))
+
+
 def _check_password(name: str, value: Any) -> None:
-    if not isinstance(value, Secret):
-        _check_optional_text(name, value)
+    if value is not None:
+        check_encodes(name, value)
+
+
+def check_encodes(name: str, secret: Secret[Any]) -> None:
+    """Raise ``ValueError`` if a text has no UTF-8 form. The codec's own error would show the text."""
+    text = secret.reveal
+    try:
+        if isinstance(text(), str):
+            text().encode()
+        return
+    except UnicodeEncodeError:
+        pass
+    raise ValueError(f"{name} must be text that can be encoded as UTF-8")
 
 
 def _check_name(name: str, value: Any) -> None:
@@ -97,7 +97,7 @@ CHECKS: Final[dict[str, Callable[[str, Any], None]]] = {
     "port": _check_whole(1, 65535),
     "path": _check_optional_text,
     "db": _check_whole(0, 2**31 - 1),
-    "username": _check_optional_text,
+    "username": _check_user,
     "password": _check_password,
     "credential_provider": _check_provider,
     "client_name": _check_name,
@@ -147,7 +147,8 @@ class Options:
     max_connections: int = 64
 
     def __post_init__(self) -> None:
-        if isinstance(self.password, str):
+        if self.password is not None and not isinstance(self.password, Secret):
+            _check_text("password", self.password)
             object.__setattr__(self, "password", Secret(self.password))
         for option in fields(self):
             CHECKS[option.name](option.name, getattr(self, option.name))

@@ -1,8 +1,9 @@
 """The protocol: commands and replies by hiredis, with types of ours, and what an error reply means.
 
-Of an error reply only the server's own words are shown, up to the first quotation mark: a key, an argument or a user
-name may follow. An error inside a script counts as if the command itself had been refused: Redis 6.2 wraps such an
-error in one of its own, and later versions add where in the script it happened.
+Of an error reply only the server's own words are shown: up to the first quotation mark that may be followed by a key,
+an argument or a user name, and up to the first word that was sent. An error inside a script counts as if the command
+itself had been refused: Redis 6.2 wraps such an error in one of its own, and later versions add where in the script it
+happened.
 """
 
 from __future__ import annotations
@@ -65,28 +66,88 @@ def new_parser() -> Parser:
     return cast("Parser", reader)
 
 
-#: Nothing was executed, and it may well be in a moment.
-TRANSIENT: Final = frozenset({"LOADING", "TRYAGAIN", "BUSY", "MASTERDOWN"})
+#: Codes that say that nothing was executed, and that it may be in a moment.
+TRANSIENT: Final = frozenset({"LOADING", "TRYAGAIN", "BUSY", "MASTERDOWN", "CLUSTERDOWN"})
+
+#: No more of a refusal is looked at: what a server has to say is short, and matching takes time.
+_LONGEST: Final = 512
+#: How much of its text is shown.
+_SHOWN: Final = 160
 
 _CODE = re.compile(r"-?([A-Z][A-Z0-9_]*)(?:\s+|$)(.*)", re.DOTALL)
 _WRAPPED = re.compile(r"Error (?:running|compiling) script[^:]*: *(?:@?\w+: *\d+: *)*(.*)", re.DOTALL)
-_WHERE = re.compile(r"\s*(?:,? script: [0-9a-f]+.*|, on @?\w+:\d+.*|,? with args beginning with.*)$", re.DOTALL)
-_QUOTE = re.compile(r"['\"`\r\n].*", re.DOTALL)
-_LIMIT = 160
+_WHERE = re.compile(r"(?:,? script: [0-9a-f]+.*|, on @?\w+:\d+.*|,? with args beginning with.*)$", re.DOTALL)
+#: Where data may begin: a quotation mark (not the apostrophe in "can't") or a new line.
+_QUOTE = re.compile(r"(?<![a-z])'|'(?![a-z])|[\"`\r\n]")
+_QUOTED = re.compile(r"(['\"`])([\w|]{1,32})\1")
+_WORD = re.compile(r"[^\s'\"`,;:.()<>=]+")
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+#: Names that a server quotes and that are not data: commands and settings.
+_NAMES: Final = _words("""
+    auth client client|id client|kill client|setname del eval evalsha exists expire get getdel getex hello incrby
+    maxmemory mget mset persist pexpire pexpireat ping pttl scan select set time unlink
+""")
+
+#: The words of what servers usually say, which are not data even if a command happened to carry them.
+_USUAL: Final = _NAMES | _words("""
+    busy clusterdown denied err execabort loading masterdown misconf moved noauth noperm noreplicas noscript oom
+    readonly tryagain unkillable wrongpass wrongtype
+    a access against allowed an arguments as authentication bad because been called can't client clients cluster
+    command commands connection currently data dataset db decrement disabled down enough error errors execute failing
+    for good has hash holding in increment index integer invalid is key keys kind link loading master matching max
+    memory mode modify multiple no not number of one only operation or out overflow pair permissions persist please
+    protected range reached read redis replica replicas request required run running save script served server slot
+    snapshots supported syntax that the this to unable unknown unsupported use used user username-password valkey
+    value when with would write wrong you
+""")
 
 
 def parse(refusal: Refusal) -> tuple[str, str]:
-    """The code of a refusal (``ERR`` where there is none) and the server's words, as far as they are its own."""
-    code, text = _split(str(refusal))
-    wrapped = _WRAPPED.match(text)
-    if wrapped is not None:
-        code, text = _split(wrapped[1])
-    return code, _QUOTE.sub("", _WHERE.sub("", text))[:_LIMIT].strip()
+    """Return the code of a refusal (``ERR`` where there is none) and the server's own words."""
+    code, text = _split(_unwrapped(refusal))
+    return code, _own_words(_WHERE.sub("", text))[:_SHOWN].strip()
+
+
+def _unwrapped(refusal: Refusal) -> str:
+    """Return the text of a refusal, or of the one inside it if a script was refused something."""
+    text = str(refusal)[:_LONGEST]
+    wrapped = _WRAPPED.match(_split(text)[1])
+    return text if wrapped is None else wrapped[1]
 
 
 def _split(text: str) -> tuple[str, str]:
     found = _CODE.match(text)
     return (found[1], found[2]) if found is not None else ("ERR", text)
+
+
+def _own_words(text: str) -> str:
+    """Cut a text at the first quotation mark that may be followed by data."""
+    position = 0
+    while (quote := _QUOTE.search(text, position)) is not None:
+        quoted = _QUOTED.match(text, quote.start())
+        if quoted is None or quoted[2].lower() not in _NAMES:
+            return text[: quote.start()]
+        position = quoted.end()
+    return text
+
+
+def without_echo(refusal: Refusal, sent: bytes | None = None) -> Refusal:
+    """Cut a refusal at the first word that was sent: a peer may repeat a password, a key or a value unquoted.
+
+    Args:
+        refusal: The reply.
+        sent: The packed commands that it answers. If that is not known, each word that is not a usual one may be data.
+    """
+    text = _unwrapped(refusal)
+    for word in _WORD.finditer(text):
+        if word[0].lower() not in _USUAL and (sent is None or word[0].encode(errors="replace") in sent):
+            return Refusal(text[: word.start()])
+    return Refusal(text)
 
 
 def is_transient(refusal: Refusal) -> bool:

@@ -27,12 +27,12 @@ from .._errors import (
     OutcomeUnknownError,
 )
 from .._io import Attempt, Runtime
+from ._commands import Kind
 from ._handshake import open_link
 from ._link import CallFailed, Link
 from ._mux import Failure
 from ._options import Options
-from ._protocol import Refusal, error_for, is_read_only, is_transient
-from ._scripts import Kind
+from ._protocol import Refusal, error_for, is_read_only, is_transient, without_echo
 
 #: How often a call whose connection broke is sent again.
 MAX_RESENDS: Final = 3
@@ -161,7 +161,7 @@ class History:
         if failure.reason in {Failure.EXPIRED, Failure.SILENT}:
             return BackendTimeoutError(f"{self._location}: {failure.text}")
         if isinstance(failure.cause, Refusal):
-            return error_for(failure.cause, self._location)
+            return error_for(without_echo(failure.cause), self._location)
         error = BackendConnectionError(f"{self._location}: {failure.text}")
         error.__cause__ = failure.cause
         return error

@@ -1,4 +1,4 @@
-"""What a command may do when no reply comes, and the Lua scripts: steps that no single command does atomically.
+"""The Lua scripts: steps that no single command does atomically.
 
 A script is called by the digest of its source. A server that does not know it yet answers ``NOSCRIPT`` and has executed
 nothing; the client then sends the source (``with_source``), which the server keeps.
@@ -11,25 +11,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
+
+from ._commands import Kind, Reply
 
 if TYPE_CHECKING:
     from .._atomic import Step
     from ._client import Client
-
-
-class Kind(Enum):
-    """What may be done about a command whose reply does not come."""
-
-    READ = "read"
-    """Sent again freely. If it stays unanswered, that itself is the error."""
-
-    IDEMPOTENT = "idempotent"
-    """A write that may land twice. If it may have been sent and stays unanswered, its outcome is unknown."""
-
-    ONCE = "once"
-    """A write that is never sent again once it may have been sent."""
 
 
 class Script:
@@ -51,12 +39,13 @@ class Script:
         self,
         client: Client,
         kind: Kind,
+        expects: Reply,
         keys: Sequence[str],
         *args: bytes | str | float,
         deadline: float | None = None,
     ) -> Any:
         """Run the script with these ``KEYS`` and ``ARGV`` and return its reply."""
-        return await client.call(kind, *self.call, b"%d" % len(keys), *keys, *args, deadline=deadline)
+        return await client.call(kind, *self.call, b"%d" % len(keys), *keys, *args, expects=expects, deadline=deadline)
 
 
 #: The source of each script, by its digest. There are as many scripts as the library has, so none is ever removed.
@@ -93,14 +82,26 @@ redis.call('PERSIST', KEYS[1])
 return 1
 """)
 
-# Takes back an expiry that was set in vain, unless the key was written since, or its expiry was removed or prolonged.
-# An expiry that would have run out by now removes the key.
+# The points in time are on the server's clock, in milliseconds. Lua prints numbers of 15 digits in another form.
+RENEW: Final = Script("""
+local value = redis.call('GET', KEYS[1])
+if not value then return value end
+local time, left = redis.call('TIME'), redis.call('PTTL', KEYS[1])
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local renewed = now + ARGV[1]
+redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', renewed))
+return {value, left < 0 and -1 or now + left, renewed}
+""")
+
+# Takes RENEW back, unless the key was written since, or its expiry was set: then it expires at another time, to the
+# millisecond, than RENEW has set (two for rounding). An earlier expiry that has passed meanwhile removes the key.
 RESTORE: Final = Script("""
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-local left = redis.call('PTTL', KEYS[1])
-if left < 0 or left > tonumber(ARGV[2]) then return 0 end
-if ARGV[3] == '-1' then return redis.call('PERSIST', KEYS[1]) end
-return redis.call('PEXPIRE', KEYS[1], ARGV[3])
+local time = redis.call('TIME')
+local expires = time[1] * 1000 + math.floor(time[2] / 1000) + redis.call('PTTL', KEYS[1])
+if math.abs(expires - ARGV[3]) > 2 then return 0 end
+if ARGV[2] == '-1' then return redis.call('PERSIST', KEYS[1]) end
+return redis.call('PEXPIREAT', KEYS[1], ARGV[2])
 """)
 
 COMPARE_AND_SET: Final = Script("""

@@ -66,7 +66,9 @@ class SyncBackend(BackendFace, over=Backend):
             ValueError: The scheme or an option is unknown, or the value of an option is not valid.
             ImportError: The backend needs an extra that is not installed; the message names it.
         """
-        return SyncBackend(Backend.from_url(url, **options))
+        hidden: list[Any] = [options, url]
+        del url, options
+        return SyncBackend(Backend.from_url(hidden.pop(), **hidden.pop()))
 
     def set(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> None:
         """Store ``value`` under ``key`` and replace both value and expiry. Atomic.

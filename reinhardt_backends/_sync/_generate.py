@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import ast
 import difflib
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -209,7 +210,13 @@ class Method:
         if "property" in self.decorators:
             return f"return self._target.{self.name}"
         if "staticmethod" in self.decorators:
-            return f"return {self.faces[self.returns]}({self.returns}.{self.name}({arguments}))"
+            # A url or an option may hold a password.
+            names = arguments.replace("*", "").split(", ")
+            hidden = re.sub(r"\w+", "hidden.pop()", arguments)
+            return (
+                f"hidden: list[Any] = [{', '.join(reversed(names))}]\n        del {', '.join(names)}\n"
+                f"        return {self.faces[self.returns]}({self.returns}.{self.name}({hidden}))"
+            )
         if self.returns in self.faces:
             return f"return {self.faces[self.returns]}(self._backend.{self.name}({arguments}), runtime=self._runtime)"
         given = {item.arg for item in ast.walk(self.node.args) if isinstance(item, ast.arg)}

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import reinhardt_backends
 from reinhardt_backends._redis._client import Client
+from reinhardt_backends._redis._commands import Kind
 from reinhardt_backends._redis._link import Link
 from reinhardt_backends._redis._options import Options
-from reinhardt_backends._redis._scripts import Kind
 
 T = TypeVar("T")
 

@@ -13,7 +13,8 @@ import redis
 import redis.asyncio
 from redis.credentials import UsernamePasswordCredentialProvider
 
-from reinhardt_backends._redis._options import Options, Secret
+from reinhardt_backends._redis._options import Options
+from reinhardt_backends._types import Secret
 
 from .driving import frames_text
 
