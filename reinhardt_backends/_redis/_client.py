@@ -9,9 +9,9 @@ key.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from .._errors import BackendConnectionError, BackendError
 from .._io import current_loop
@@ -24,6 +24,8 @@ from ._pool import Pool
 from ._protocol import Refusal, error_for, is_read_only, is_unknown_script, pack, without_echo
 from ._retry import History, refusal_in
 from ._scripts import with_source
+
+T = TypeVar("T")
 
 
 class Client:
@@ -161,8 +163,16 @@ class Client:
         loop = current_loop()
         connections = node.loops.get(id(loop))
         if connections is None or connections.loop() is not loop:
-            connections = node.add_loop()
+            connections = self._first(node.add_loop)
         return connections.large if len(data) > LARGE or data in node.large else connections.small
+
+    def _first(self, make: Callable[[], T]) -> T:
+        """Make what the first call needs. Without a file descriptor left, its modules cannot be loaded."""
+        try:
+            return make()
+        except OSError as error:
+            text = describe(error)
+        raise BackendConnectionError(f"cannot connect to {self._node.options.location}: {text}")
 
     async def _persist(
         self,
@@ -214,9 +224,6 @@ class Client:
             failure = history.judge(error)
             if failure is error:
                 raise
-        except OSError as error:
-            # Without a file descriptor left, a module that is needed for the first connection cannot be loaded.
-            failure = BackendConnectionError(f"cannot connect to {self._node.options.location}: {describe(error)}")
         finally:
             del data
         raise failure
@@ -264,7 +271,7 @@ class _BlockingClient(Client):
         return self
 
     def _source(self, data: bytes) -> SharedConnection | Pool:
-        return self._node.get_pool()
+        return self._first(self._node.get_pool)
 
 
 def _out_of_step(link: Link) -> CallFailed:
