@@ -16,7 +16,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self, SupportsIndex, overload
 
 from typing_extensions import TypeVar
 
@@ -474,6 +474,10 @@ class Backend(ABC):
     ) -> None:
         """Close the backend."""
         await self.aclose()
+
+    def __reduce_ex__(self, protocol: SupportsIndex, /) -> NoReturn:
+        """Refuse to be copied or pickled: locks and connections are not, and the state would not be shared."""
+        raise TypeError(f"{type(self).__name__} cannot be copied or pickled: pass its url, and make a backend from it")
 
     async def _clear_prefix(self, prefix: str) -> None:
         """Remove every key that starts with ``prefix``: what ``clear`` of a namespace does."""

@@ -12,7 +12,7 @@ them. A component on such a backend is driven as well; it waits in the calling t
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, ClassVar, Generic, TypeVar, cast, get_args
+from typing import Any, ClassVar, Generic, NoReturn, SupportsIndex, TypeVar, cast, get_args
 
 from .._backend import Backend, Namespace, close_iterator
 from .._component import IN_THREAD, drive
@@ -112,6 +112,10 @@ class BackendFace(Face[Backend]):
     # The generated classes, by the class of the backend that each is for: one that drives, and two that call the plain
     # functions under the coroutines of the memory backend.
     _classes: ClassVar[dict[type[Any], type[BackendFace]]] = {}
+
+    def __reduce_ex__(self, protocol: SupportsIndex, /) -> NoReturn:
+        """Refuse to be copied or pickled, as the backend does."""
+        raise TypeError(f"{type(self).__name__} cannot be copied or pickled: pass its url, and make a backend from it")
 
     def __init_subclass__(cls, *, over: type[Backend] | None = None) -> None:
         super().__init_subclass__()
