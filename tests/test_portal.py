@@ -832,6 +832,36 @@ def test_interrupts_at_any_moment_leave_no_call_running_and_no_caller_waiting(ru
 # Processes
 
 
+def test_a_signal_handler_may_call_while_the_same_thread_starts_the_portal(runtime: str) -> None:
+    process = start(
+        """
+        runner = PortalRunner(sys.argv[1])
+
+        async def fine():
+            await anyio.sleep(0)
+            return "fine"
+
+        start = threading.Thread.start
+
+        def interrupted(thread):
+            threading.Thread.start = start
+            # As a signal handler does that runs at this point.
+            say("handler:", runner.call(fine))
+            start(thread)
+
+        threading.Thread.start = interrupted
+        say("call:", runner.call(fine))
+        say("again:", runner.call(fine))
+        for thread in threading.enumerate():
+            if thread is not threading.current_thread():
+                thread.join(0.5)
+        say(threading.active_count())
+        """,
+        runtime,
+    )
+    assert output_of(process) == ["handler: fine", "call: fine", "again: fine", "2"]
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_child_process_gets_a_portal_of_its_own(runtime: str) -> None:
     process = start(

@@ -207,7 +207,7 @@ class Portal:
         """
         if self.forked:
             raise RuntimeError("what was begun before a fork cannot go on in the child process")
-        if self._ident is None:
+        if self._ident is None and not self.dead:
             with self._ready:
                 pass
         if self.dead:
@@ -228,6 +228,11 @@ class Portal:
     def spawn(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Start a task; in the loop's thread only."""
         self._tasks.start_soon(task)
+
+    def stop(self) -> None:
+        """End the loop. Only for a portal that was never shared."""
+        self.check()
+        self.soon(lambda _: self._tasks.cancel_scope.cancel(), None)
 
     def _main(self) -> None:
         try:
@@ -281,7 +286,8 @@ def _library_variable() -> ContextVar[str | None] | None:
 
 
 _portals: dict[Runtime, Portal] = {}
-_lock = threading.Lock()
+# Re-entrant, since a signal handler or finalizer may need a portal while the same thread starts one.
+_lock = threading.RLock()
 
 
 def portal(runtime: Runtime) -> Portal:
@@ -291,13 +297,17 @@ def portal(runtime: Runtime) -> Portal:
         with _lock:
             found = _portals.get(runtime)
             if found is None:
-                found = _portals[runtime] = Portal(runtime)
+                started = Portal(runtime)
+                # A signal handler may have started one in the meantime.
+                found = _portals.setdefault(runtime, started)
+                if found is not started:
+                    started.stop()
     return found
 
 
 def _after_fork() -> None:
     global _lock  # noqa: PLW0603  a thread of the parent may have held the old one
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     for inherited in _portals.values():
         inherited.dead = inherited.forked = True
     _inherited.extend(_portals.values())
