@@ -105,10 +105,10 @@ class Engine:
             typed: Whether a value of its type may be in the store, for all that its caller knows.
             away: Whether its caller has found the store to be away.
         """
-        certain = False
+        looked_at: float | None = None
         while True:
             if lookup is None and not away:
-                certain = True
+                looked_at = monotonic()
                 try:
                     lookup = await self.reader.look(request, typed)
                 except self.tolerated:
@@ -116,7 +116,7 @@ class Engine:
             if lookup is not None and lookup.settled:
                 return lookup.value
             stale = lookup is not None and lookup.stale
-            joined = self.flights.join(request, lookup, certain, waits=not stale)
+            joined = self.flights.join(request, lookup, looked_at, waits=not stale)
             if joined is not None:
                 computation, waiter = joined
                 if waiter is None:
@@ -125,7 +125,7 @@ class Engine:
                     return lookup.value
                 if await self._wait(request, computation, waiter):
                     return await self._lead(request, computation, None, looks=True)
-                data = computation.answer() if computation.ended else None
+                data = waiter.result()
                 if data is not None:
                     return read_back(request, data)
             lookup = None
@@ -218,12 +218,14 @@ class _Work:
                 self._lookup = await self._reader.look(self._request)
         if self._lookup is not None:
             with tolerated:
-                if await self._claim(self._lookup):
+                ids = await self._claim(self._lookup)
+                if ids is None:
                     return self._lookup.value
-                ids = await self._engine.tags.ids(self._request, self._lookup)
         lease = self._lease
         refreshes = lease is not None and lease.name != self._request.name
-        self._engine.flights.start(self._computation, Origin(None if lease is None else lease.token, refreshes, ids))
+        self._engine.flights.start(
+            self._computation, Origin(None if lease is None else lease.token, refreshes, ids, monotonic())
+        )
         with computing(self._computation):
             value = await self._computed_while_renewing()
         data = encode(value)
@@ -234,20 +236,23 @@ class _Work:
                 await self._store(value, data, ids)
         return own
 
-    async def _claim(self, lookup: Lookup) -> bool:
-        """Take the lease, and return ``False``; or ``True`` if what was found by then makes it needless."""
+    async def _claim(self, lookup: Lookup) -> dict[str, str] | None:
+        """Take the lease, and return the ids of the tags' tokens; ``None`` if what was found makes it needless."""
         if self._engine.lease is None:
             # The computation before may have ended since the last look.
-            self._lookup = await self._reader.look(self._request)
-            return self._lookup.settled
+            self._lookup = lookup = await self._reader.look(self._request)
+            return None if lookup.settled else await self._engine.tags.ids(self._request, lookup)
         pause = _SHORTEST_PAUSE
         failed = 0
         while not lookup.settled:
-            if await self._take(lookup, self._engine.lease):
-                return False
+            waits = is_lease(lookup.fresh) if lookup.stale else lookup.held
+            if not waits:
+                ids = await self._engine.tags.ids(self._request, lookup)
+                if await self._take(lookup, self._engine.lease, ids):
+                    return ids
             if lookup.stale:
-                return True
-            if is_lease(lookup.entry.found):
+                return None
+            if waits:
                 await self._engine.waiting.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - jitter is no secret
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
@@ -256,20 +261,18 @@ class _Work:
                     # What is there was written by no cache, in a form that cannot be compared.
                     await self._backend.delete(self._request.name)
             self._lookup = lookup = await self._reader.look(self._request, typed=False)
-        return True
+        return None
 
-    async def _take(self, lookup: Lookup, seconds: float) -> bool:
-        """Put a lease where it belongs, unless there is one that others have to wait for."""
+    async def _take(self, lookup: Lookup, seconds: float, ids: dict[str, str]) -> bool:
+        """Put a lease where it belongs, unless what was found there has changed."""
         name, there = self._request.name, lookup.entry.found
         if lookup.stale:
-            name, there = self._reader.keys.fresh_name(name), lookup.fresh
-        if is_lease(there):
-            return False
+            name, there, ids = self._reader.keys.fresh_name(name), lookup.fresh, {}
         if there is UNREADABLE:
             await self._backend.delete(name)
             there = MISSING
         # From here on it may be in the store, whatever becomes of the call.
-        lease = self._lease = Lease(name, seconds, self._engine.blocking_backend or self._backend)
+        lease = self._lease = Lease(name, seconds, self._engine.blocking_backend or self._backend, ids)
         self._replaces = lookup.entry.found
         if there is MISSING:
             taken = await self._backend.add(name, lease.token, seconds)
@@ -319,21 +322,31 @@ class _Work:
         fresh = new_token() if options.stale else None
         form = stored_form(value, data, ids, fresh)
         lease = self._lease
-        if lease is None or lease.name == name:
-            if fresh is not None:
-                await self._backend.set(self._reader.keys.fresh_name(name), fresh, options.ttl)
-            stored = await (self._replace_lease(lease, form) if lease is not None else self._set(form))
-        else:
+        if lease is not None and lease.name != name:
             stored = await self._backend.compare_and_set(name, self._replaces, form, options.keep)
             if stored:
                 await self._backend.set(lease.name, fresh, options.ttl)
+        else:
+            if fresh is not None:
+                # Not over the token of a newer value, and before the value, which would be stale without it.
+                if lease is None:
+                    current = not self._computation.outdated
+                else:
+                    current = await self._replace_lease(lease, lease.token, lease.seconds)
+                if not current:
+                    return
+                await self._backend.set(self._reader.keys.fresh_name(name), fresh, options.ttl)
+            if lease is not None:
+                stored = await self._replace_lease(lease, form, options.keep)
+            else:
+                stored = await self._set(form)
         if stored and lease is not None:
             lease.drop()
             self._lease = None
 
-    async def _replace_lease(self, lease: Lease, form: Any) -> bool:
+    async def _replace_lease(self, lease: Lease, form: Any, seconds: float) -> bool:
         for token in lease.tokens:
-            if await self._backend.compare_and_set(self._request.name, token, form, self._request.options.keep):
+            if await self._backend.compare_and_set(lease.name, token, form, seconds):
                 return True
         return False
 

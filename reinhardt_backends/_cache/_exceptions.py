@@ -6,12 +6,12 @@ Raising one object in many places adds the frames of each to its traceback, and 
 from __future__ import annotations
 
 import copy
+from types import TracebackType
 from typing import Any
 
 
-def fresh_copy(error: Exception) -> Exception:
-    """Return an equal exception with the traceback of the original so far; the original if it cannot be copied."""
-    traceback = error.__traceback__
+def fresh_copy(error: Exception, traceback: TracebackType | None = None) -> Exception:
+    """Return an equal exception with a traceback; the original if it cannot be copied."""
     for make in (_without_constructor, copy.copy):
         try:
             made = make(error)

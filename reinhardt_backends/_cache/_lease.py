@@ -6,6 +6,9 @@ removes the lease as well, and what was computed from before is then not stored,
 leases are due to R. Nishtala et al., "Scaling Memcache at Facebook", NSDI 2013.) A value that is stale stays where it
 is; there the lease takes the place of its freshness token.
 
+A lease names the tokens of the tags that the computation started from. If one of them is no longer the tag's, the tag
+was invalidated, and others replace the lease.
+
 A lease expires, so a process that dies holds up the others for so long and no longer. While the value is computed, the
 lease is renewed, by one thread for all leases of the process: it serves every event loop and blocking callers alike,
 costs a short computation next to nothing, and goes on while a computation blocks its event loop. (A user's backend that
@@ -19,6 +22,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from collections.abc import Mapping
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Final
@@ -41,6 +45,7 @@ class Lease:
         name: The key where it is.
         seconds: How long it holds, from each renewal.
         backend: What renews it. If its coroutines never suspend, a thread does it.
+        ids: The ids of the tokens of the tags of what is computed.
 
     Attributes:
         token: What is stored there.
@@ -49,10 +54,10 @@ class Lease:
 
     __slots__ = ("_backend", "_due", "_overdue_at", "name", "overdue", "seconds", "token")
 
-    def __init__(self, name: str, seconds: float, backend: Backend) -> None:
+    def __init__(self, name: str, seconds: float, backend: Backend, ids: Mapping[str, str]) -> None:
         now = monotonic()
         self.name = name
-        self.token = new_lease()
+        self.token = new_lease(ids)
         self.seconds = seconds
         self.overdue = False
         self._backend = backend
@@ -113,9 +118,11 @@ def _start_or_wake() -> None:
     if _running.acquire(blocking=False):
         try:
             threading.Thread(target=_renew_all, args=(_running,), name="reinhardt_backends leases", daemon=True).start()
-        except BaseException:
-            # No thread can be started now; the leases then hold for their own length.
+        except BaseException as error:
             _running.release()
+            # If no thread can be started, the leases hold for their own length.
+            if not isinstance(error, RuntimeError):
+                raise
     else:
         _wakes.put(None)
 
@@ -125,12 +132,14 @@ def _renew_all(running: threading.Lock) -> None:
     while leases := list(_kept):
         for lease in leases:
             lease.renew_if_due()
-        _pace[0] = min((lease.seconds for lease in list(_kept)), default=float("inf"))
-        shortest = min(lease.seconds for lease in leases)
-        with contextlib.suppress(Empty):
-            _wakes.get(timeout=min(shortest / _RENEWALS / 2, threading.TIMEOUT_MAX))
+        _pace[0] = shortest = min(lease.seconds for lease in leases)
+        # One that was kept meanwhile may not have known that it is too short.
+        if all(lease.seconds >= shortest for lease in list(_kept)):
+            with contextlib.suppress(Empty):
+                _wakes.get(timeout=min(shortest / _RENEWALS / 2, threading.TIMEOUT_MAX))
     _pace[0] = float("inf")
-    running.release()
+    with contextlib.suppress(RuntimeError):
+        running.release()
     if _kept:
         # One that was kept just before the lock was released.
         _start_or_wake()

@@ -15,7 +15,7 @@ from .._backend import Backend
 from .._errors import DeserializationError, ResponseError
 from .._types import MISSING, check_key
 from .._values._codec import decode
-from ._stored import UNREADABLE, EntryOptions, StoredEntry, entry_of
+from ._stored import UNREADABLE, EntryOptions, StoredEntry, entry_of, is_lease
 
 
 class Request(NamedTuple):
@@ -41,6 +41,7 @@ class Lookup(NamedTuple):
         entry: What is there.
         value: The value, if it may be served; ``MISSING`` if not.
         stale: Whether it may be served only while a new one is computed.
+        held: Whether there is a lease in its place, of a computation that was not outdated since it began.
         fresh: What is under the name of the freshness token.
         tokens: The tokens of the tags of the request that are there, as they are stored.
     """
@@ -48,6 +49,7 @@ class Lookup(NamedTuple):
     entry: StoredEntry
     value: Any = MISSING
     stale: bool = False
+    held: bool = False
     fresh: Any = MISSING
     tokens: Mapping[str, str] = MappingProxyType({})
 
@@ -124,16 +126,15 @@ class EntryReader:
         fresh: Any = MISSING
         if entry.fresh is not None or request.options.stale:
             fresh = found.get(self.keys.fresh_name(request.name), MISSING)
-        nothing = Lookup(entry, fresh=fresh, tokens=tokens)
-        if entry.data is None or not all(tag in entry.tags for tag in request.tags):
-            return nothing
-        if any(token_id(found.get(tag_name(tag))) != known for tag, known in entry.tags.items()):
+        current = all(token_id(found.get(tag_name(tag))) == known for tag, known in entry.tags.items())
+        nothing = Lookup(entry, held=current and is_lease(entry.found), fresh=fresh, tokens=tokens)
+        if entry.data is None or not current or not all(tag in entry.tags for tag in request.tags):
             return nothing
         stale = entry.fresh is not None and fresh != entry.fresh
         if stale and not request.options.stale:
             return nothing
         try:
-            return Lookup(entry, decode(entry.data, request.options.type), stale, fresh, tokens)
+            return Lookup(entry, decode(entry.data, request.options.type), stale, False, fresh, tokens)
         except DeserializationError:
             return nothing
 

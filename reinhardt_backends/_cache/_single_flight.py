@@ -23,6 +23,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from time import monotonic
+from types import TracebackType
 from typing import Final, NamedTuple
 
 from .._component import Signal
@@ -37,11 +38,13 @@ class Origin(NamedTuple):
         lease: The lease in the store, ``None`` without one.
         refreshes: Whether the lease is in the place of the freshness token, not of the value.
         ids: The ids of the tags' tokens; ``None`` if the store was away.
+        at: When it started, on the monotonic clock.
     """
 
     lease: bytes | None
     refreshes: bool
     ids: Mapping[str, str] | None
+    at: float
 
 
 class Waiter:
@@ -50,15 +53,32 @@ class Waiter:
     Attributes:
         signal: Given when the computation has ended, or has been handed over to this caller.
         computes: Whether it was handed over to this caller.
+        answer: The encoded value, if the computation ended with one.
+        failure: The error, and its traceback so far, if it ended with one. It is kept nowhere else, since its frames
+            have the computation.
         thread: The thread of the caller, if it blocks meanwhile.
     """
 
-    __slots__ = ("computes", "signal", "thread")
+    __slots__ = ("answer", "computes", "failure", "signal", "thread")
 
     def __init__(self, thread: int | None) -> None:
         self.signal = Signal()
         self.computes = False
+        self.answer: bytes | None = None
+        self.failure: tuple[Exception, TracebackType | None] | None = None
         self.thread = thread
+
+    def result(self) -> bytes | None:
+        """Return the encoded value, or raise a copy of the error; ``None`` if the caller has to ask again."""
+        if self.failure is None:
+            return self.answer
+        error = fresh_copy(*self.failure)
+        self.failure = None
+        try:
+            raise error
+        finally:
+            # No cycle of error, traceback and frame.
+            del error
 
 
 class Computation:
@@ -76,7 +96,7 @@ class Computation:
     """
 
     __slots__ = (
-        "_answer", "_error", "_waiters", "alone", "ended", "hold_until", "needs", "origin", "outdated", "tags",
+        "_waiters", "alone", "ended", "hold_until", "needs", "origin", "outdated", "tags",
         "thread",
     )  # fmt: skip
 
@@ -90,22 +110,14 @@ class Computation:
         self.hold_until = monotonic() + hold
         self.needs: dict[object, Computation] = {}
         self._waiters: dict[Waiter, None] = {}
-        self._answer: bytes | None = None
-        self._error: Exception | None = None
 
-    def answer(self) -> bytes | None:
-        """Return the encoded value, or raise a copy of the error; ``None`` if one has to ask again."""
-        if self._error is not None:
-            raise fresh_copy(self._error)
-        return self._answer
-
-    def admits(self, request: Request, lookup: Lookup | None) -> bool:
-        """Whether a caller that found ``lookup`` may have the answer; ``None`` if the store is away."""
+    def admits(self, request: Request, lookup: Lookup | None, looked_at: float | None) -> bool:
+        """Whether a caller may have the answer, as for ``SingleFlight.join``."""
         if self.outdated or monotonic() >= self.hold_until:
             return False
         origin = self.origin
-        if origin is None or lookup is None:
-            # Either it is only about to start, so the answer will be newer than the question; or there is no telling.
+        if origin is None or lookup is None or (looked_at is not None and looked_at <= origin.at):
+            # It starts after the caller asked; or there is no telling.
             return True
         there = lookup.fresh if origin.refreshes else lookup.entry.found
         if origin.lease is not None and there != origin.lease:
@@ -129,15 +141,15 @@ class SingleFlight:
         _instances.add(self)
 
     def join(
-        self, request: Request, lookup: Lookup | None, certain: bool, waits: bool
+        self, request: Request, lookup: Lookup | None, looked_at: float | None, waits: bool
     ) -> tuple[Computation, Waiter | None] | None:
         """Return the computation of a key, and the waiter of a caller that joins it, ``None`` for one that computes.
 
         Args:
             request: What the caller asks for.
             lookup: What the caller found in the store; ``None`` if it is away.
-            certain: Whether the caller looked after it had asked. If not, and a computation does not admit it, the
-                result is ``None``: look again.
+            looked_at: When the caller began to look, on the monotonic clock. If that is not known, and a computation
+                does not admit it, the result is ``None``: look again.
             waits: Whether the caller waits for an answer. If not, no waiter is registered.
 
         Raises:
@@ -156,14 +168,14 @@ class SingleFlight:
             if thread is not None and computation.thread == thread:
                 # A signal handler or finalizer, in the middle of a call of this thread that goes on only afterwards.
                 return Computation(request.tags, self.hold, thread, alone=True), None
-            if computation.admits(request, lookup):
+            if computation.admits(request, lookup, looked_at):
                 waiter = Waiter(thread)
                 if waits:
                     computation._waiters[waiter] = None
                     if current is not None:
                         current.needs[waiter] = computation
                 return computation, waiter
-            if not certain:
+            if looked_at is None:
                 return None
             computation.outdated = True
             computation = self._table[name] = Computation(request.tags, self.hold, thread)
@@ -206,10 +218,11 @@ class SingleFlight:
         """End a computation, and wake all that wait for it."""
         with _lock:
             self._remove(name, computation)
-            computation._answer, computation._error = answer, error
             computation.ended = True
             waiters, computation._waiters = computation._waiters, {}
+        failure = None if error is None else (error, error.__traceback__)
         for waiter in reversed(waiters):
+            waiter.answer, waiter.failure = answer, failure
             waiter.signal.give()
 
     def outdate(self, affected: Callable[[str, Computation], bool]) -> None:

@@ -3,7 +3,7 @@
 A value without tags and ``stale`` is stored as itself, so that reading it is one ``get`` by its type. Anything else is
 ``bytes`` that begin with one letter:
 
-* ``L``, a *lease*: some process computes the value;
+* ``L``, a *lease*: some process computes the value, from the state in which the tags have the tokens named here;
 * ``O``, an *overdue lease*: it has been computing for so long that others may take over;
 * ``B``, a value that is ``bytes``;
 * ``M``, a *marked* value, whose header has its tags and its freshness token.
@@ -34,6 +34,8 @@ _LEASE: Final = b"L"
 _OVERDUE: Final = b"O"
 _BYTES: Final = b"B"
 _MARKED: Final = b"M"
+_LEASE_HEAD: Final = 17
+_NO_TAGS: Final[Mapping[str, str]] = MappingProxyType({})
 
 UNREADABLE: Final = object()
 """Stands for a stored value that is neither JSON nor ``bytes`` of ours."""
@@ -45,13 +47,13 @@ class StoredEntry(NamedTuple):
     Attributes:
         found: The value as ``get`` gave it, ``MISSING`` or ``UNREADABLE``: what ``compare_and_set`` expects.
         data: The encoded value; ``None`` if there is none.
-        tags: The tags of the value, each with the token it was stored with.
+        tags: The tags of the value, or of what is computed, each with the id of its token.
         fresh: The freshness token, if it has one.
     """
 
     found: Any
     data: bytes | None = None
-    tags: Mapping[str, str] = MappingProxyType({})
+    tags: Mapping[str, str] = _NO_TAGS
     fresh: str | None = None
 
 
@@ -64,14 +66,16 @@ def entry_of(found: Any) -> StoredEntry:
     kind = found[:1]
     if kind == _BYTES:
         return StoredEntry(found, b"\x00" + found[1:])
-    header, separator, data = found.partition(b"\n") if kind == _MARKED else (b"", b"", b"")
-    if separator:
-        try:
-            tags, fresh = from_json(header[1:])
-        except ValueError:
-            return StoredEntry(found)
-        if isinstance(tags, dict) and isinstance(fresh, str | None):
-            return StoredEntry(found, data, tags, fresh)
+    try:
+        if kind == _LEASE:
+            tags = from_json(found[_LEASE_HEAD:])
+            return StoredEntry(found, tags=tags if isinstance(tags, dict) else {})
+        header, separator, data = found.partition(b"\n") if kind == _MARKED else (b"", b"", b"")
+        tags, fresh = from_json(header[1:]) if separator else (None, None)
+    except ValueError:
+        return StoredEntry(found)
+    if isinstance(tags, dict) and isinstance(fresh, str | None):
+        return StoredEntry(found, data, tags, fresh)
     return StoredEntry(found)
 
 
@@ -82,8 +86,9 @@ def stored_form(value: Any, data: bytes, tags: Mapping[str, str], fresh: str | N
     return _BYTES + data[1:] if data[:1] == b"\x00" else value
 
 
-def new_lease() -> bytes:
-    return _LEASE + secrets.token_bytes(16)
+def new_lease(tags: Mapping[str, str] = _NO_TAGS) -> bytes:
+    head = _LEASE + secrets.token_bytes(_LEASE_HEAD - 1)
+    return head + to_json(dict(tags)) if tags else head
 
 
 def overdue(lease: bytes) -> bytes:
@@ -92,7 +97,7 @@ def overdue(lease: bytes) -> bytes:
 
 
 def is_lease(found: Any) -> bool:
-    """Whether a value is being computed, and others have to wait for it."""
+    """Whether a value is being computed, and others may have to wait for it."""
     return found.__class__ is bytes and found[:1] == _LEASE
 
 
