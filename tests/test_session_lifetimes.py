@@ -227,6 +227,53 @@ async def test_a_session_tells_when_it_began(place: Place) -> None:
     assert abs((session.created - before).total_seconds()) < 60
 
 
+@everywhere("memory", "namespace", "comparing")
+async def test_a_list_of_sessions_tells_when_each_was_last_seen(place: Place) -> None:
+    store = place.make(SessionStore, ANYTHING, ttl=60)
+    first = await store.create({}, user="bob")
+    await store.create({}, user="bob", ttl=600)
+    place.clock.advance(40)
+    await store.load(first.id)
+    place.clock.advance(10)
+    infos = await store.sessions_of("bob")
+    if place.kind == "comparing":
+        assert [info.last_seen for info in infos] == [None, None]
+    else:
+        passed = [(datetime.now(UTC) - info.last_seen).total_seconds() for info in infos]
+        assert [round(seconds / 5) * 5 for seconds in passed] == [10, 50]
+
+
+@everywhere(*ALL)
+async def test_a_session_ends_by_its_handle(place: Place) -> None:
+    store = place.make(SessionStore, ANYTHING, ttl=60, absolute_ttl=600)
+    session, visitor = await store.create({}, user="bob"), await store.create({})
+    assert not await store.revoke_handle(session.handle, user="eve")
+    assert not await store.revoke_handle(visitor.handle, user="eve")
+    assert not await store.revoke_handle("no such handle")
+    assert await store.load(session.id) is not None
+    assert await store.revoke_handle(session.handle, user="bob")
+    assert not await store.revoke_handle(session.handle, user="bob")
+    assert await store.revoke_handle(visitor.handle)
+    assert await store.load(session.id) is None
+    assert await store.load(visitor.id) is None
+    assert not [key for key in await place.contents() if ":id:" in key or ":until:" in key]
+    with pytest.raises(TypeError):
+        await store.revoke_handle(session)
+
+
+@everywhere(*ALL)
+async def test_all_other_sessions_of_a_user_end(place: Place) -> None:
+    store = place.make(SessionStore, ANYTHING, ttl=60)
+    sessions = [await store.create({}, user="bob") for _ in range(4)]
+    other, visitor = await store.create({}, user="alice"), await store.create({})
+    assert await store.revoke_others(sessions[2]) == 3
+    alive = [await store.load(session.id) is not None for session in [*sessions, other, visitor]]
+    assert alive == [False, False, True, False, True, True]
+    assert await store.revoke_others(sessions[2]) == 0
+    assert await store.revoke_others(visitor) == 0
+    assert await store.load(sessions[2].id) is not None
+
+
 @pytest.mark.parametrize("make", [SessionStore, SyncSessionStore])
 def test_the_options_are_checked(make: Any) -> None:
     for cap in (0, -1):

@@ -109,12 +109,15 @@ class SessionInfo(Generic[Data]):
         user: The user of the session.
         data: A copy of its data.
         created: When the session began, in UTC, on the clock of the machine that created it.
+        last_seen: When the session was last loaded or saved, in UTC, on the clock of this machine; ``None`` if the
+            backend does not provide ``ttl``.
     """
 
     handle: str
     user: str
     data: Data = field(repr=False)
     created: datetime
+    last_seen: datetime | None
 
 
 def created_at(record: dict[str, Any]) -> datetime:

@@ -21,13 +21,15 @@ a login and arrives after it can thus be told from one whose session has ended.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Generic
 
 from .._backend import Backend
-from .._component import IN_LOOP, Waiting, check_backend, refuse_eviction, require
+from .._component import IN_LOOP, Waiting, check_backend, provides, refuse_eviction, require
 from .._errors import BackendError, DeserializationError, OutcomeUnknownError, SessionConflictError
-from .._types import MISSING, TTL, check_name, check_ttl
+from .._types import MISSING, TTL, check_key, check_name, check_ttl
 from .._values._codec import check_type
 from ._record import check_user, data_of, is_record, plain_data
 from ._session import Data, Session, SessionInfo, Ticket, created_at
@@ -83,6 +85,7 @@ class SessionStore(Generic[Data]):
         self._max_per_user = _check_cap(max_per_user)
         self._prefix = check_name(prefix)
         self._index = UserIndex(backend, prefix, max_per_user)
+        self._tells_ttl = provides(backend, "ttl")
         self._waiting: Waiting = IN_LOOP
 
     async def create(self, data: Data, user: str | None = None, *, ttl: TTL | None = None) -> Session[Data]:
@@ -179,19 +182,45 @@ class SessionStore(Generic[Data]):
             Whether there was one to end.
         """
         if isinstance(id, (Session, SessionInfo)):
-            handle: str | None = id.handle
-        else:
-            try:
-                ticket = Ticket.read(id)
-            finally:
-                del id
-            handle = ticket.handle if ticket is not None and await self._proven(ticket) is not None else None
-        if handle is None:
-            return False
-        ended = await self._backend.delete(self._key(handle))
-        if self._absolute_ttl is not None:
-            await self._backend.delete(self._limit(handle))
-        return ended
+            return await self._end(id.handle)
+        try:
+            ticket = Ticket.read(id)
+        finally:
+            del id
+        return ticket is not None and await self._proven(ticket) is not None and await self._end(ticket.handle)
+
+    async def revoke_handle(self, handle: str, *, user: str | None = None) -> bool:
+        """End the session of a handle, as a user may choose it from a list of their sessions.
+
+        Args:
+            handle: The handle, which is no secret.
+            user: End it only if it is a session of this user. A handle that comes from a client needs that check.
+
+        Returns:
+            Whether there was one to end.
+        """
+        if user is not None:
+            record = (await self._records([check_key(handle)])).get(handle)
+            if record is None or record["user"] != check_user(user):
+                return False
+        return await self._end(check_key(handle))
+
+    async def revoke_others(self, session: Session[Data]) -> int:
+        """End every session of a user but this one, as after a change of the password.
+
+        Atomic: after one step none of the others can be loaded or saved. For a session without a user nothing happens.
+
+        Returns:
+            How many there were.
+        """
+        user = session._stored["user"]
+        if user is None:
+            return 0
+        others = [handle for handle in await self._index.handles(user) if handle != session.handle]
+        if not others:
+            return 0
+        await self._index.remove(user, others, self._waiting)
+        return await self._delete_of(user, others)
 
     async def revoke_user(self, user: str) -> int:
         """End every session of a user at once. Atomic: after the first step none of them can be loaded or saved.
@@ -201,18 +230,20 @@ class SessionStore(Generic[Data]):
         """
         handles = await self._index.handles(check_user(user))
         await self._index.clear(user)
-        records = await self._records(handles)
-        return await self._delete([handle for handle, record in records.items() if record["user"] == user])
+        return await self._delete_of(user, handles)
 
     async def sessions_of(self, user: str) -> list[SessionInfo[Data]]:
-        """Return the sessions of a user, the oldest first. No expiry is reset."""
+        """Return the sessions of a user, the oldest first. No expiry is reset.
+
+        Costs one call of the backend for each of them, to tell when it was last seen.
+        """
         records = await self._records(await self._index.handles(check_user(user)))
-        theirs = [(handle, record, data_of(record, self._type)) for handle, record in records.items()]
-        return [
-            SessionInfo(handle, user, data, created_at(record))
-            for handle, record, data in theirs
-            if record["user"] == user and data is not MISSING
-        ]
+        found: list[SessionInfo[Data]] = []
+        for handle, record in records.items():
+            if record["user"] == user and (data := data_of(record, self._type)) is not MISSING:
+                last_seen = await self._last_seen(handle, record["ttl"])
+                found.append(SessionInfo(handle, user, data, created_at(record), last_seen))
+        return found
 
     async def _load(self, ticket: Ticket) -> Session[Data] | None:
         found = await self._proven(ticket)
@@ -295,6 +326,25 @@ class SessionStore(Generic[Data]):
         if gone:
             await self._index.remove(user, gone, self._waiting)
         await self._delete(surplus)
+
+    async def _last_seen(self, handle: str, milliseconds: int) -> datetime | None:
+        """Return when the expiry of a record was last reset."""
+        if not self._tells_ttl:
+            return None
+        left = await self._backend.ttl(self._key(handle))
+        passed = milliseconds / 1000 - (left or 0)
+        return datetime.now(UTC) - timedelta(seconds=passed) if math.isfinite(passed) else None
+
+    async def _end(self, handle: str) -> bool:
+        ended = await self._backend.delete(self._key(handle))
+        if self._absolute_ttl is not None:
+            await self._backend.delete(self._limit(handle))
+        return ended
+
+    async def _delete_of(self, user: str, handles: list[str]) -> int:
+        """Delete the records of sessions that have been taken out of the index of a user, and return how many."""
+        records = await self._records(handles)
+        return await self._delete([handle for handle, record in records.items() if record["user"] == user])
 
     async def _delete(self, handles: list[str]) -> int:
         if not handles:

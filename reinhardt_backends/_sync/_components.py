@@ -487,6 +487,28 @@ class SyncSessionStore(Face[SessionStore[Data]], Generic[Data]):
         del id
         return drive(self._target.revoke(hidden.pop()))
 
+    def revoke_handle(self, handle: str, *, user: str | None = None) -> bool:
+        """End the session of a handle, as a user may choose it from a list of their sessions.
+
+        Args:
+            handle: The handle, which is no secret.
+            user: End it only if it is a session of this user. A handle that comes from a client needs that check.
+
+        Returns:
+            Whether there was one to end.
+        """
+        return drive(self._target.revoke_handle(handle, user=user))
+
+    def revoke_others(self, session: Session[Data]) -> int:
+        """End every session of a user but this one, as after a change of the password.
+
+        Atomic: after one step none of the others can be loaded or saved. For a session without a user nothing happens.
+
+        Returns:
+            How many there were.
+        """
+        return drive(self._target.revoke_others(session))
+
     def revoke_user(self, user: str) -> int:
         """End every session of a user at once. Atomic: after the first step none of them can be loaded or saved.
 
@@ -496,7 +518,10 @@ class SyncSessionStore(Face[SessionStore[Data]], Generic[Data]):
         return drive(self._target.revoke_user(user))
 
     def sessions_of(self, user: str) -> list[SessionInfo[Data]]:
-        """Return the sessions of a user, the oldest first. No expiry is reset."""
+        """Return the sessions of a user, the oldest first. No expiry is reset.
+
+        Costs one call of the backend for each of them, to tell when it was last seen.
+        """
         return drive(self._target.sessions_of(user))
 
 
