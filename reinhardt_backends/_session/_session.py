@@ -16,7 +16,7 @@ import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 Data = TypeVar("Data")
 """The type of the data of a session."""
@@ -58,6 +58,20 @@ class Ticket:
     def rotated(self) -> Ticket:
         """Return a ticket of the same session with a new secret."""
         return Ticket(base64.urlsafe_b64decode(self.id)[:_SELECTOR] + secrets.token_bytes(_SECRET))
+
+
+class SessionLike(Protocol):
+    """A session of a user: a ``Session``, or the ``WebSession`` of a request."""
+
+    @property
+    def handle(self) -> str | None:
+        """The name of the session; ``None`` if it is not stored yet."""
+        ...
+
+    @property
+    def user(self) -> str | None:
+        """The user of the session; ``None`` for a visitor."""
+        ...
 
 
 class Session(Generic[Data]):

@@ -28,11 +28,12 @@ from typing import TYPE_CHECKING, Any, Final, Generic
 
 from .._backend import Backend
 from .._component import IN_LOOP, Waiting, check_backend, provides, refuse_eviction, require
-from .._errors import BackendError, DeserializationError, OutcomeUnknownError, SessionConflictError
+from .._errors import BackendError, OutcomeUnknownError, SessionConflictError
 from .._types import MISSING, TTL, check_key, check_name, check_ttl
 from .._values._codec import check_type
 from ._record import check_user, data_of, is_record, plain_data
-from ._session import Data, Session, SessionInfo, Ticket, created_at
+from ._records import Records
+from ._session import Data, Session, SessionInfo, SessionLike, Ticket, created_at
 from ._user_index import UserIndex, read
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ class SessionStore(Generic[Data]):
         self._absolute_ttl = absolute_ttl
         self._max_per_user = _check_cap(max_per_user)
         self._prefix = check_name(prefix)
+        self._records = Records(backend, prefix, absolute_ttl)
         self._index = UserIndex(backend, prefix, max_per_user)
         self._tells_ttl = provides(backend, "ttl")
         self._waiting: Waiting = IN_LOOP
@@ -104,9 +106,8 @@ class SessionStore(Generic[Data]):
         ticket = Ticket.new()
         milliseconds = self._milliseconds if ttl is None else _check_session_ttl(ttl)
         record = self._record(ticket, 1, user, milliseconds, int(time.time()), data)
-        await self._backend.set(self._key(ticket.handle), record, milliseconds / 1000)
-        if self._absolute_ttl is not None:
-            await self._backend.set(self._limit(ticket.handle), None, self._absolute_ttl)
+        await self._backend.set(self._records.key(ticket.handle), record, milliseconds / 1000)
+        await self._records.begin_absolute_ttl(ticket.handle)
         if user is not None:
             count, chosen = await self._index.add(user, ticket.handle, milliseconds, self._waiting)
             await self._trim(user, count, chosen)
@@ -182,12 +183,14 @@ class SessionStore(Generic[Data]):
             Whether there was one to end.
         """
         if isinstance(id, (Session, SessionInfo)):
-            return await self._end(id.handle)
+            return await self._records.delete(id.handle)
         try:
             ticket = Ticket.read(id)
         finally:
             del id
-        return ticket is not None and await self._proven(ticket) is not None and await self._end(ticket.handle)
+        return (
+            ticket is not None and await self._proven(ticket) is not None and await self._records.delete(ticket.handle)
+        )
 
     async def revoke_handle(self, handle: str, *, user: str | None = None) -> bool:
         """End the session of a handle, as a user may choose it from a list of their sessions.
@@ -200,27 +203,30 @@ class SessionStore(Generic[Data]):
             Whether there was one to end.
         """
         if user is not None:
-            record = (await self._records([check_key(handle)])).get(handle)
+            record = (await self._records.get([check_key(handle)])).get(handle)
             if record is None or record["user"] != check_user(user):
                 return False
-        return await self._end(check_key(handle))
+        return await self._records.delete(check_key(handle))
 
-    async def revoke_others(self, session: Session[Data]) -> int:
+    async def revoke_others(self, session: SessionLike) -> int:
         """End every session of a user but this one, as after a change of the password.
 
         Atomic: after one step none of the others can be loaded or saved. For a session without a user nothing happens.
 
+        Args:
+            session: The session that stays: a ``Session``, or ``scope["session"]``.
+
         Returns:
             How many there were.
         """
-        user = session._stored["user"]
+        user = session.user
         if user is None:
             return 0
         others = [handle for handle in await self._index.handles(user) if handle != session.handle]
         if not others:
             return 0
         await self._index.remove(user, others, self._waiting)
-        return await self._delete_of(user, others)
+        return await self._records.delete_of(user, others)
 
     async def revoke_user(self, user: str) -> int:
         """End every session of a user at once. Atomic: after the first step none of them can be loaded or saved.
@@ -230,14 +236,14 @@ class SessionStore(Generic[Data]):
         """
         handles = await self._index.handles(check_user(user))
         await self._index.clear(user)
-        return await self._delete_of(user, handles)
+        return await self._records.delete_of(user, handles)
 
     async def sessions_of(self, user: str) -> list[SessionInfo[Data]]:
         """Return the sessions of a user, the oldest first. No expiry is reset.
 
         Costs one call of the backend for each of them, to tell when it was last seen.
         """
-        records = await self._records(await self._index.handles(check_user(user)))
+        records = await self._records.get(await self._index.handles(check_user(user)))
         found: list[SessionInfo[Data]] = []
         for handle, record in records.items():
             if record["user"] == user and (data := data_of(record, self._type)) is not MISSING:
@@ -251,7 +257,7 @@ class SessionStore(Generic[Data]):
             return None
         if found["user"] is not None and not await self._index.holds(found["user"], ticket.handle):
             return None
-        record = await read(self._backend, self._key(ticket.handle), renew=found["ttl"] / 1000)
+        record = await read(self._backend, self._records.key(ticket.handle), renew=found["ttl"] / 1000)
         if record != found:
             # It was changed, rotated or ended meanwhile.
             if not is_record(record) or not ticket.proves(record):
@@ -271,11 +277,11 @@ class SessionStore(Generic[Data]):
         # What the new state needs is there before the one step that makes it valid.
         if user is not None and (is_login or milliseconds > before["ttl"]):
             count, chosen = await self._index.add(user, ticket.handle, milliseconds, self._waiting)
-        if is_login and self._absolute_ttl is not None:
-            await self._backend.set(self._limit(ticket.handle), None, self._absolute_ttl)
+        if is_login:
+            await self._records.begin_absolute_ttl(ticket.handle)
         if ticket is not session._ticket:
             await self._backend.set(self._marker(session._ticket), None, MARKER_TTL)
-        await self._replace(self._key(ticket.handle), before, record)
+        await self._replace(self._records.key(ticket.handle), before, record)
         session._ticket, session._stored = ticket, record
         # The session is stored, whatever becomes of the index.
         with contextlib.suppress(BackendError):
@@ -285,10 +291,8 @@ class SessionStore(Generic[Data]):
                 await self._trim(user, count, chosen)
 
     async def _check_alive(self, user: str | None, handle: str) -> None:
-        alive = user is None or await self._index.holds(user, handle)
-        if alive and self._absolute_ttl is not None:
-            alive = await self._backend.exists(self._limit(handle))
-        if not alive:
+        listed = user is None or await self._index.holds(user, handle)
+        if not listed or not await self._records.is_within_absolute_ttl(handle):
             raise _conflict(ended=True)
 
     async def _replace(self, key: str, before: dict[str, Any], record: dict[str, Any]) -> None:
@@ -316,7 +320,7 @@ class SessionStore(Generic[Data]):
             handles += await self._index.handles(user)
         if not handles:
             return
-        records = await self._records(handles)
+        records = await self._records.get(handles)
         surplus: list[str] = []
         if cap is not None:
             theirs = [handle for handle in handles if handle in records and records[handle]["user"] == user]
@@ -325,56 +329,20 @@ class SessionStore(Generic[Data]):
         gone = [*surplus, *(handle for handle in handles if handle not in records)]
         if gone:
             await self._index.remove(user, gone, self._waiting)
-        await self._delete(surplus)
+        await self._records.delete_many(surplus)
 
     async def _last_seen(self, handle: str, milliseconds: int) -> datetime | None:
         """Return when the expiry of a record was last reset."""
         if not self._tells_ttl:
             return None
-        left = await self._backend.ttl(self._key(handle))
+        left = await self._backend.ttl(self._records.key(handle))
         passed = milliseconds / 1000 - (left or 0)
         return datetime.now(UTC) - timedelta(seconds=passed) if math.isfinite(passed) else None
 
-    async def _end(self, handle: str) -> bool:
-        ended = await self._backend.delete(self._key(handle))
-        if self._absolute_ttl is not None:
-            await self._backend.delete(self._limit(handle))
-        return ended
-
-    async def _delete_of(self, user: str, handles: list[str]) -> int:
-        """Delete the records of sessions that have been taken out of the index of a user, and return how many."""
-        records = await self._records(handles)
-        return await self._delete([handle for handle, record in records.items() if record["user"] == user])
-
-    async def _delete(self, handles: list[str]) -> int:
-        if not handles:
-            return 0
-        ended = await self._backend.delete_many(map(self._key, handles))
-        if self._absolute_ttl is not None:
-            await self._backend.delete_many(map(self._limit, handles))
-        return ended
-
     async def _proven(self, ticket: Ticket) -> dict[str, Any] | None:
         """Return the record of a session that has not expired, if this is its current id."""
-        record = (await self._records([ticket.handle])).get(ticket.handle)
+        record = (await self._records.get([ticket.handle])).get(ticket.handle)
         return record if record is not None and ticket.proves(record) else None
-
-    async def _records(self, handles: list[str]) -> dict[str, dict[str, Any]]:
-        """Return the records of those sessions that have not expired."""
-        names = [*map(self._key, handles)]
-        if self._absolute_ttl is not None:
-            names += map(self._limit, handles)
-        try:
-            found = {**await self._backend.get_many(names)}
-        except DeserializationError:
-            # Another program wrote there. One of many must not hide the others.
-            found = {name: value for name in names if (value := await read(self._backend, name)) is not MISSING}
-        records: dict[str, Any] = {handle: found.get(self._key(handle)) for handle in handles}
-        return {
-            handle: record
-            for handle, record in records.items()
-            if is_record(record) and (self._absolute_ttl is None or self._limit(handle) in found)
-        }
 
     def _record(
         self, ticket: Ticket, version: int, user: str | None, milliseconds: int, created: int, data: Data
@@ -389,12 +357,6 @@ class SessionStore(Generic[Data]):
             "created": created,
             "data": plain_data(data, self._type),
         }
-
-    def _key(self, handle: str) -> str:
-        return f"{self._prefix}:id:{handle}"
-
-    def _limit(self, handle: str) -> str:
-        return f"{self._prefix}:until:{handle}"
 
     def _marker(self, ticket: Ticket) -> str:
         return f"{self._prefix}:rotated:{ticket.proof}"

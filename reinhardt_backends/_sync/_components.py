@@ -13,7 +13,7 @@ from .._blocking import Face, drive
 from .._cache._cache import Cache, CacheErrorPolicy, Factory, Value
 from .._cache._cached import SyncCachedDecorator
 from .._lock._lock import Lock
-from .._session._session import Data, Session, SessionInfo
+from .._session._session import Data, Session, SessionInfo, SessionLike
 from .._session._store import SessionStore
 from .._throttle._limiters import Algorithm
 from .._throttle._rates import Rate
@@ -499,10 +499,13 @@ class SyncSessionStore(Face[SessionStore[Data]], Generic[Data]):
         """
         return drive(self._target.revoke_handle(handle, user=user))
 
-    def revoke_others(self, session: Session[Data]) -> int:
+    def revoke_others(self, session: SessionLike) -> int:
         """End every session of a user but this one, as after a change of the password.
 
         Atomic: after one step none of the others can be loaded or saved. For a session without a user nothing happens.
+
+        Args:
+            session: The session that stays: a ``Session``, or ``scope["session"]``.
 
         Returns:
             How many there were.

@@ -167,3 +167,11 @@ async def test_remember_me(client: Client, clock: FakeClock) -> None:
     assert await client.user() == "ada"
     with pytest.raises(ValueError, match="a ttl must be"):
         await client.visit(lambda session: session.rotate(ttl=0))
+
+
+async def test_a_request_ends_all_other_sessions_of_its_user(client: Client) -> None:
+    phone = Client(client.store)
+    for one in (client, phone):
+        await one.visit(lambda session: session.rotate(user="ada"))
+    await client.visit(client.store.revoke_others)
+    assert (await client.user(), await phone.user()) == ("ada", None)
