@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from pydantic import BaseModel
-
 from .._errors import DeserializationError, SerializationError
 from .._types import MISSING, check_key
 from .._values._codec import decode, encode
@@ -98,8 +96,6 @@ def _changed(given: Any, back: Any) -> str:
         pairs: Iterable[tuple[Any, Any]] = zip(given.values(), back.values(), strict=False)
     elif isinstance(back, list) and isinstance(given, list):
         pairs = zip(given, back, strict=False)
-    elif isinstance(back, BaseModel) and isinstance(given, back.__class__):
-        pairs = ((getattr(given, name), getattr(back, name)) for name in back.__class__.model_fields)
     elif isinstance(back, (*_SCALARS, list, dict)) and not isinstance(given, back.__class__):
         name = type_name(given.__class__)
         return f"a value of type {name} that would come back as a {type_name(back.__class__)}"
