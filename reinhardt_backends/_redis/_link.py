@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from .._io import Port, Runtime
 from ._mux import MAX_SLOTS, MAX_UNSENT, Failure, Mux, Slot
-from ._protocol import NOTHING, ProtocolError, Refusal, new_parser
+from ._protocol import NOTHING, Parser, ProtocolError, Refusal
 from ._wire import Wire
 
 #: How much is read before others get their turn: the size of the buffer, and how often it is filled.
@@ -80,7 +80,7 @@ class Link:
         self._admitted = 0
         #: Whether the writer waits without reading, because another task leads.
         self._writes_only = False
-        parser = new_parser()
+        parser = Parser()
         self._feed = parser.feed
         self._gets = parser.gets
 
@@ -196,7 +196,7 @@ class Link:
                     self.fail(Failure(Failure.BROKEN, "the server closed the connection"))
                     return False
                 mux.received += count
-                self._feed(buffer, 0, count)
+                self._feed(buffer, count)
                 if not mux.hand_out(self._gets):
                     self._unexpected()
                     return False

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 import hiredis
 
@@ -50,20 +50,44 @@ class Refusal(Exception):
         return "<refusal>"
 
 
-class Parser(Protocol):
-    """Bytes in, replies out."""
+class Parser:
+    """Bytes in, replies out, for one connection. Both methods may raise ``ProtocolError``.
 
-    def feed(self, buffer: bytearray, offset: int, length: int, /) -> None:
-        """Take what was received."""
+    hiredis makes room for all items of a list when it sees the header, so a corrupt one could take any amount of
+    memory. No command of ours has that many.
+    """
 
-    def gets(self) -> Any:
-        """The next whole reply, or ``NOTHING``."""
+    __slots__ = ("_feed", "_has_data", "gets")
+
+    def __init__(self) -> None:
+        reader = hiredis.Reader(protocolError=hiredis.ProtocolError, replyError=Refusal, notEnoughData=NOTHING)
+        self._feed = cast("Callable[[bytearray, int, int], None]", reader.feed)
+        self._has_data = reader.has_data
+        #: Return the next whole reply, or ``NOTHING``.
+        self.gets = cast("Callable[[], Any]", reader.gets)
+
+    def feed(self, buffer: bytearray, length: int) -> None:
+        """Take what was received: the first so many bytes of a buffer."""
+        # In the middle of a value, the same bytes would be no header.
+        if buffer.find(b"*", 0, length) >= 0 and not self._has_data() and _MANY.search(buffer, 0, length):
+            _check_lengths(buffer, length)
+        self._feed(buffer, 0, length)
 
 
-def new_parser() -> Parser:
-    """A parser for one connection. Both of its methods may raise ``ProtocolError``."""
-    reader = hiredis.Reader(protocolError=hiredis.ProtocolError, replyError=Refusal, notEnoughData=NOTHING)
-    return cast("Parser", reader)
+#: The header of a list of a million items or more, or a part of a value that looks like one.
+_MANY = re.compile(rb"\*\d{7}")
+_HEADER = re.compile(rb"([*$+:,#_(!=~%>|-])([^\r\n]*)\r\n")
+
+
+def _check_lengths(buffer: bytearray, length: int) -> None:
+    """Raise ``ProtocolError`` if one of the replies that begin here is a list that is too long."""
+    position = 0
+    while (header := _HEADER.match(buffer, position, length)) is not None:
+        position = header.end()
+        if header[1] == b"*" and len(header[2]) >= 7:
+            raise ProtocolError("a list is too long")
+        if header[1] in {b"$", b"!", b"="} and header[2].isdigit():
+            position += int(header[2]) + 2
 
 
 #: Codes that say that nothing was executed, and that it may be in a moment.

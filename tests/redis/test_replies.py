@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import resource
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -232,3 +234,43 @@ else:
 def test_every_verb_is_looked_at() -> None:
     assert issubclass(BackendConnectionError, BackendError)
     assert len(VERBS) == 24
+
+
+# Lists that are too long.
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"*1000000000\r\n",
+        b"*9999999999999999999\r\n",
+        b"*2\r\n$1\r\n0\r\n*100000000\r\n",
+        b"$8\r\n*9999999\r\n*1000000000\r\n",
+    ],
+)
+@on_every_runtime
+async def test_the_header_of_an_endless_list_takes_no_memory(at: Runtime, reply: bytes) -> None:
+    def handler(connection: socket.socket) -> None:
+        greet(connection)
+        while connection.recv(65536):
+            connection.sendall(reply)
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with listening(handler) as peer:
+        backend = at.open(peer.url, timeout=1.0)
+        began = time.monotonic()
+        for _ in range(3):
+            _, outcome = await timed(backend.get_many(["k", "l"]))
+            assert isinstance(outcome, BackendConnectionError)
+        assert time.monotonic() - began < 5
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
+
+
+@on_every_runtime
+async def test_a_value_that_looks_like_such_a_header_is_a_value(at: Runtime, server: Server) -> None:
+    backend = at.open(server.url, prefix=f"{at.name}:")
+    values = {f"k{number}": b"*1000000000\r\n" * 3 * 10**number for number in range(5)}
+    await backend.set_many(values)
+    assert await backend.get_many(values) == values
+    for key, value in values.items():
+        assert await backend.get(key, bytes) == value
