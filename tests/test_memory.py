@@ -588,6 +588,57 @@ def test_a_signal_handler_may_use_the_backend(options: str) -> None:
     assert run_alone(code).split() == ["True", "True", "True"]
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no interval timer")
+@pytest.mark.parametrize("options", ["", *(f"maxsize=50, maxbytes=2000, policy={policy!r}" for policy in POLICIES)])
+def test_a_signal_handler_may_raise(options: str) -> None:
+    """As Ctrl-C and soft time limits do. Hundreds of times, and the backend is sound in the end."""
+    assert run_alone(f"""
+        import signal, threading, time
+        from reinhardt_backends import MemoryBackend
+        from reinhardt_backends._blocking._face import drive
+        from reinhardt_backends.testing import FakeClock
+
+        class TimeLimit(Exception):
+            pass
+
+        def handler(*_):
+            raise TimeLimit
+
+        clock = FakeClock()
+        backend = MemoryBackend(clock=clock, {options})
+        signal.signal(signal.SIGALRM, handler)
+        interrupts = 0
+        until = time.monotonic() + 1
+        while time.monotonic() < until:
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.0005)
+                for number in range(1000):
+                    clock.advance(0.01)
+                    drive(backend.increment("n", 3600))
+                    drive(backend.set(f"w{{number % 90}}", "x" * (number % 70), 0.001 + number % 7))
+                    drive(backend.get(f"w{{number % 17}}", str, renew=0.01))
+                    drive(backend.pop(f"w{{number % 13}}"))
+                    drive(backend.get("n"))
+            except TimeLimit:
+                interrupts += 1
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+
+        def other_thread():
+            for number in range(500):
+                drive(backend.set(f"after{{number}}", "x", 1))
+                drive(backend.increment("after", 1))
+            clock.advance(10_000)
+            for number in range(10):
+                drive(backend.set("last", number))
+
+        thread = threading.Thread(target=other_thread, daemon=True)
+        thread.start()
+        thread.join(30)
+        print(interrupts > 50, thread.is_alive(), list(backend._data))
+    """).split() == ["True", "False", "['last']"]
+
+
 @pytest.mark.parametrize("options", ["", "maxsize=1000", "maxbytes=10**6, policy='lfu'"], ids=["plain", "lru", "lfu"])
 def test_a_finalizer_may_use_the_backend(options: str) -> None:
     """An object's finalizer that the garbage collector runs in the middle of a write: the same."""

@@ -226,10 +226,10 @@ class MemoryBackend(Items, Backend):
                 slot = UNFILED
                 if ttl is not None:
                     low, high, slot, keys = self._ring.latest
-                    if low <= expiry < high:
-                        keys[key] = None
-                    else:
+                    if not low <= expiry < high:
                         slot = self._ring.file(key, expiry, now)
+                        keys = self._ring.slots[slot]
+                    keys[key] = None
                 data[key] = (value, expiry, slot)
         except BaseException:
             try:  # noqa: SIM105 - a call of suppress() could be interrupted itself
