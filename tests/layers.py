@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 # From the bottom up. A name that ends in a slash is a folder, whose modules may import one another.
 LAYERS = (
-    "_errors", "_types", "_values/", "_atomic", "_backend/", "_memory/",
+    "_errors", "_types", "_values/", "_backend/", "_memory/",
     "_io/", "_component", "_redis/", "_blocking/",
     "_throttle/", "_cache/", "_session/", "_lock/", "_sync/", "authoring", "asgi/", "testing/", "__init__",
 )  # fmt: skip
@@ -23,9 +23,9 @@ FILES = sorted(path for path in ROOT.rglob("*.py") if "__pycache__" not in path.
 GENERATED = {ROOT / "_sync" / "_backend.py", ROOT / "_sync" / "_components.py"}
 
 MOST_LEVELS = 7
-MOST_EDGES = 75
+MOST_EDGES = 69
 LONGEST_FUNCTION = 50
-LARGEST_MODULE = 650
+LARGEST_MODULE = 550
 
 
 class Import(NamedTuple):

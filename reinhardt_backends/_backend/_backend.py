@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
     from typing_extensions import TypeForm
 
-    from .._atomic import Step
+    from ._atomic import Step
 
 T = TypeVar("T")
 D = TypeVar("D", default=None)

@@ -14,7 +14,7 @@ from .._types import TTL, KeepTTL, check_key, check_keys, check_mapping, check_n
 from ._backend import Backend, close_iterator
 
 if TYPE_CHECKING:
-    from .._atomic import Step
+    from ._atomic import Step
 
 
 class View(Backend):

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from .._atomic import Found, Step, Write
+from .._backend._atomic import Found, Step, Write
 from .._types import MISSING
 
 TOKEN_TTL: Final = 86_400

@@ -34,7 +34,7 @@ from ._expiry import UNFILED
 from ._items import NEVER, Item, Items
 
 if TYPE_CHECKING:
-    from .._atomic import Step
+    from .._backend._atomic import Step
 
 # Between these CPython compares fastest, and sums are far from 64 bits.
 _LOW: Final = -(10**9)

@@ -35,7 +35,7 @@ from ._bounded import UNKNOWN, Bounds, EvictionPolicy, bounds_for
 from ._expiry import UNFILED, ExpiryRing
 
 if TYPE_CHECKING:
-    from .._atomic import Found, Step
+    from .._backend._atomic import Found, Step
 
 Item = tuple[Any, float, int]
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from redis.credentials import CredentialProvider
 
-    from .._atomic import Step
+    from .._backend._atomic import Step
     from ._client import Client
     from ._options import Options
 

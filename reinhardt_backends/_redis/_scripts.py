@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ._commands import Kind, Reply
 
 if TYPE_CHECKING:
-    from .._atomic import Step
+    from .._backend._atomic import Step
     from ._client import Client
 
 

@@ -14,8 +14,8 @@ import random
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from .._atomic import Found, Step, Write
 from .._backend import Backend
+from .._backend._atomic import Found, Step, Write
 from .._component import Waiting
 from .._errors import DeserializationError, OutcomeUnknownError
 from .._types import MISSING, TTL, check_key

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from .._atomic import Found, Step, Write
+from .._backend._atomic import Found, Step, Write
 from ._algorithms import FIXED, GCRA, SLIDING, Algorithm, Limits, Numbers
 
 MICRO: Final = 1_000_000

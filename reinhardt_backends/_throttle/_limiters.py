@@ -17,8 +17,8 @@ import time
 from collections.abc import Awaitable
 from typing import Any, Literal, Protocol, TypeAlias
 
-from .._atomic import Step
 from .._backend import Backend
+from .._backend._atomic import Step
 from .._component import provides, require
 from .._types import MISSING
 from ._decisions import ALLOW, STEPS
