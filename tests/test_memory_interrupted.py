@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from reinhardt_backends import KEEP_TTL, MemoryBackend
-from reinhardt_backends._atomic import Step
+from reinhardt_backends._backend._atomic import Step
 from reinhardt_backends._blocking._face import drive
 from reinhardt_backends._memory._bounded import UNKNOWN
 from reinhardt_backends.testing import FakeClock
