@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from ._cache import Cache, CachedFunction, CacheErrorPolicy, SyncCachedFunction
     from ._lock import Lock
     from ._redis import RedisBackend
-    from ._session import Session, SessionInfo, SessionStore
+    from ._session import Session, SessionInfo, SessionLike, SessionStore
     from ._sync._components import SyncCache, SyncLock, SyncSessionStore, SyncThrottle
     from ._throttle import Algorithm, Quota, Rate, Throttle, ThrottleErrorPolicy, ThrottleResult
 
@@ -81,6 +81,7 @@ __all__ = [
     "Session",
     "SessionConflictError",
     "SessionInfo",
+    "SessionLike",
     "SessionStore",
     "SyncBackend",
     "SyncCache",
@@ -115,6 +116,7 @@ _LATE: Final[dict[str, str]] = {
     "RedisBackend": "._redis",
     "Session": "._session",
     "SessionInfo": "._session",
+    "SessionLike": "._session",
     "SessionStore": "._session",
     "SyncCache": "._sync._components",
     "SyncCachedFunction": "._cache",

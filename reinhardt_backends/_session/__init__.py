@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._session import Session, SessionInfo
+from ._session import Session, SessionInfo, SessionLike
 from ._store import SessionStore
 
-__all__ = ["Session", "SessionInfo", "SessionStore"]
+__all__ = ["Session", "SessionInfo", "SessionLike", "SessionStore"]

@@ -15,7 +15,7 @@ alive only while its handle is there. Deleting that one key ends all of them at 
 of them; the records that remain expire by themselves. Ended sessions are taken out as an index grows.
 
 **Rotated ids.** ``rotate`` leaves a marker under the proof of the old id for a minute. A request that was sent before
-a login and arrives after it can thus be told from one whose session has ended.
+a login and arrives after it can thus be distinguished from one for a session that has ended.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class SessionStore(Generic[Data]):
         self._prefix = check_name(prefix)
         self._records = Records(backend, prefix, absolute_ttl)
         self._index = UserIndex(backend, prefix, max_per_user)
-        self._tells_ttl = provides(backend, "ttl")
+        self._knows_ttl = provides(backend, "ttl")
         self._waiting: Waiting = IN_LOOP
 
     async def create(self, data: Data, user: str | None = None, *, ttl: TTL | None = None) -> Session[Data]:
@@ -333,7 +333,7 @@ class SessionStore(Generic[Data]):
 
     async def _last_seen(self, handle: str, milliseconds: int) -> datetime | None:
         """Return when the expiry of a record was last reset."""
-        if not self._tells_ttl:
+        if not self._knows_ttl:
             return None
         left = await self._backend.ttl(self._records.key(handle))
         passed = milliseconds / 1000 - (left or 0)

@@ -218,7 +218,7 @@ def _longest(text: str) -> int:
 
 
 def _with_entry(stored: Any, milliseconds: int, handle: str, bound: int, pick: int) -> tuple[str, str]:
-    """Return an index with one more entry, and what ``add`` tells of it. The same as the script of ``_ADD``."""
+    """Return an index with one more entry, and the reply of ``add``. The same as the script of ``_ADD``."""
     longest, entries = 0, ""
     if _is_index(stored):
         longest, entries = _longest(stored), stored[len(_head(stored)) :]

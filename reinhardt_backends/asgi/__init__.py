@@ -1,14 +1,27 @@
 """Middlewares for ASGI applications: a throttle, and sessions kept in a backend.
 
 They speak ASGI and nothing else, so they fit any framework and any server, on asyncio and trio, for HTTP and websockets
-alike. What is neither, such as ``lifespan``, passes through untouched.
+alike. Other scopes, such as ``lifespan``, pass through untouched.
 """
 
 from __future__ import annotations
 
 from ._client import ClientAddress
-from ._session import SessionMiddleware
-from ._throttle import ThrottleMiddleware
+from ._cookies import SameSite
+from ._session import SessionErrorPolicy, SessionMiddleware
+from ._throttle import RefusalBody, ThrottleMiddleware
 from ._web_session import WebSession
 
-__all__ = ["ClientAddress", "SessionMiddleware", "ThrottleMiddleware", "WebSession"]
+__all__ = [
+    "ClientAddress",
+    "RefusalBody",
+    "SameSite",
+    "SessionErrorPolicy",
+    "SessionMiddleware",
+    "ThrottleMiddleware",
+    "WebSession",
+]
+
+# Where users import them from: in documentation and tracebacks.
+for _public in (ClientAddress, SessionMiddleware, ThrottleMiddleware, WebSession):
+    _public.__module__ = __name__

@@ -36,7 +36,7 @@ from ._messages import RESPONSES, App, Field, Message, Receive, Scope, Send, has
 from ._turns import Turns
 from ._web_session import WebSession
 
-OnSessionError: TypeAlias = Literal["raise", "anonymous"]
+SessionErrorPolicy: TypeAlias = Literal["raise", "anonymous"]
 
 _LONGEST: Final = 400 * 86_400
 """Seconds for which browsers keep a cookie at most."""
@@ -91,12 +91,12 @@ class SessionMiddleware:
         same_site: SameSite = "lax",
         partitioned: bool = False,
         max_age: TTL | None = _LONGEST,
-        on_error: OnSessionError = "raise",
+        on_error: SessionErrorPolicy = "raise",
     ) -> None:
         if not isinstance(store, SessionStore):
             raise TypeError(f"SessionMiddleware takes a SessionStore, not {type(store).__name__}")
         _check_data_type(store._type)
-        if on_error not in get_args(OnSessionError):
+        if on_error not in get_args(SessionErrorPolicy):
             raise ValueError(f"on_error must be 'raise' or 'anonymous', not {on_error!r}")
         self.app = app
         self._store: SessionStore[Any] = store
@@ -208,10 +208,10 @@ class SessionMiddleware:
                     failures += 1
                     again = await self._store._load(loaded._ticket)
                 if again is None:
-                    return await self._log_in_anew(session, {} if ended else loaded._stored["data"], changes)
+                    return await self._create_for_login(session, {} if ended else loaded._stored["data"], changes)
                 loaded = again
 
-    async def _log_in_anew(
+    async def _create_for_login(
         self, session: WebSession, data: dict[str, Any], changes: dict[str, Any]
     ) -> Session[Any] | None:
         """Create a session for a login whose session has ended or has been given another id meanwhile."""

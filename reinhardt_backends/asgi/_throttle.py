@@ -28,9 +28,9 @@ from ._messages import (
 T = TypeVar("T")
 
 Key: TypeAlias = str | None
-"""What is limited; ``None`` for a request that is not."""
+"""The key under which a request is counted; ``None`` for a request that is not limited."""
 
-Refusal: TypeAlias = Literal["plain", "json", "problem"]
+RefusalBody: TypeAlias = Literal["plain", "json", "problem"]
 """The form of the body of a refusal."""
 
 _TEXT: Final = "Too Many Requests"
@@ -79,7 +79,7 @@ class ThrottleMiddleware:
         rate: Callable[[Scope], str | Rate | Awaitable[str | Rate | None] | None] | None = None,
         cost: Callable[[Scope], int | Awaitable[int]] | None = None,
         exclude: Iterable[str] = (),
-        body: Refusal | Callable[[Scope, ThrottleResult], App] = "plain",
+        body: RefusalBody | Callable[[Scope, ThrottleResult], App] = "plain",
     ) -> None:
         if not isinstance(throttle, Throttle):
             raise TypeError(f"ThrottleMiddleware takes a Throttle, not {type(throttle).__name__}")
@@ -89,7 +89,7 @@ class ThrottleMiddleware:
         address = ClientAddress(trusted_proxies)
         if key is not None and trusted_proxies:
             raise TypeError("trusted_proxies is for the default key; call a ClientAddress in one of your own")
-        if not callable(body) and body not in get_args(Refusal):
+        if not callable(body) and body not in get_args(RefusalBody):
             raise ValueError(f"body must be 'plain', 'json', 'problem' or a function, not {body!r}")
         self.app = app
         self._throttle = throttle

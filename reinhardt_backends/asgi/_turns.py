@@ -7,6 +7,7 @@ their work: n of them would need about n² commands.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import AsyncGenerator
 from typing import Final
 
@@ -27,13 +28,14 @@ class Turns:
     """The turns of one process, by event loop and name. Each exists only while it is used."""
 
     def __init__(self) -> None:
-        # Only tasks of one event loop share an entry, so no other thread changes it.
-        self._turns: dict[tuple[int, str], _Turn] = {}
+        # Only tasks of one event loop share an entry, so no other thread changes it. Nor does a forked child find one
+        # of its parent, whose holder does not exist there.
+        self._turns: dict[tuple[int, int, str], _Turn] = {}
 
     @contextlib.asynccontextmanager
     async def take(self, name: str) -> AsyncGenerator[None]:
         """Wait for a turn, and hold it for the length of the block."""
-        key = (id(current_token().native_token), name)
+        key = (os.getpid(), id(current_token().native_token), name)
         turn = self._turns.setdefault(key, _Turn())
         turn.users += 1
         taken = False
