@@ -1,4 +1,4 @@
-"""``SessionStore``: what a session promises, over every backend and runtime."""
+"""``SessionStore``: the guarantees of a session, over every backend and runtime."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ async def test_nothing_is_left_behind(place: Place) -> None:
 
 @everywhere("redis")
 async def test_it_ends_on_a_server(place: Place) -> None:
-    """On the server's clock, which nobody moves: a session that ends soon does."""
+    """On the real clock of a server, a session with a short ttl ends."""
     store = place.make(SessionStore, ANYTHING, ttl=60, absolute_ttl=0.02)
     session = await store.create({})
     began = time.monotonic()
@@ -327,7 +327,7 @@ async def test_a_user_has_sessions(place: Place) -> None:
     assert await store.revoke_user("bob") == 0
     assert [await store.load(session.id) for session in sessions] == [None] * 3
     assert (await store.load(other.id)).user == "alice"
-    assert await store.sessions_of("nobody") == []
+    assert await store.sessions_of("carol") == []
 
 
 @everywhere(*ALL)
@@ -349,7 +349,7 @@ async def test_a_session_changes_hands(place: Place) -> None:
 
 @everywhere(*ON_FAKE_TIME)
 async def test_the_index_of_a_user_stays_small(place: Place) -> None:
-    """However often somebody logs in, and however long a session is used, no more is kept than there is."""
+    """After many logins beside a session that stays, the index of the user holds few ended ones."""
     store = place.make(SessionStore, ANYTHING, ttl=10)
     kept = await store.create({}, user="bob")
     for _ in range(100):
@@ -375,7 +375,7 @@ async def test_a_session_without_its_index_is_dead(place: Place) -> None:
 
 
 @everywhere(*ALL)
-async def test_what_somebody_else_wrote_is_no_session(place: Place) -> None:
+async def test_foreign_data_is_no_session(place: Place) -> None:
     store = place.make(SessionStore, Visit, ttl=60)
     verbs: Any = place.verbs if place.kind != "namespace" else place.verbs.namespace("ns")
     for foreign in ("text", 5, None, [], {}, b"\xff", {"proof": "x"}, {"proof": 1, "version": 1, "user": 2, "data": 3}):
@@ -471,7 +471,7 @@ def test_the_face_takes_a_face() -> None:
 
 
 class Failing(Comparing):
-    """Fails before or after a verb does its work, when it is told to; ``lost``: nobody knows whether it was done."""
+    """Fails at a call of choice, before or after the verb has its effect; the latter with an unknown outcome."""
 
     def __init__(self, store: MemoryBackend) -> None:
         super().__init__(store)
@@ -603,7 +603,7 @@ def test_no_frame_keeps_an_id() -> None:
 
 @pytest.mark.parametrize("kind", ["memory", "redis"])
 def test_one_of_many_saves_wins(kind: str, request: pytest.FixtureRequest) -> None:
-    """Of those who loaded the same state, one saves; nobody's counted visit is lost, from threads either."""
+    """Of several writers that loaded the same state, one saves; no visit is lost, from threads either."""
     store, close = blocking_store(kind, request)
     session = store.create({"n": 0})
     conflicts = []
@@ -838,8 +838,8 @@ def test_a_store_behaves_as_its_model(steps: list[tuple[str, int]]) -> None:  # 
             except SessionConflictError:
                 assert not lives(which)
         for user in ("bob", "alice"):
-            told = {info.handle for info in store.sessions_of(user)}
-            assert told == {sessions[one].handle for one in alive if lives(one) and alive[one][2] == user}
+            listed = {info.handle for info in store.sessions_of(user)}
+            assert listed == {sessions[one].handle for one in alive if lives(one) and alive[one][2] == user}
         assert all(store.load(one) is None for one in dead_ids)
 
 

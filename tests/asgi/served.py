@@ -40,14 +40,14 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": text.encode()})
 
 
-def who(scope: Any) -> str | None:
+def limited(scope: Any) -> str | None:
     return scope["type"] if scope["type"] == "websocket" or scope["path"] == "/hit" else None
 
 
 def create_app(url: str) -> Any:
     backend = Backend.from_url(url)
     sessions = SessionMiddleware(application, SessionStore(backend, dict[str, Any], ttl=60), secure=False)
-    return ThrottleMiddleware(sessions, Throttle(backend, "3/h"), key=who)
+    return ThrottleMiddleware(sessions, Throttle(backend, "3/h"), key=limited)
 
 
 def main(server: str, url: str, port: str) -> None:

@@ -57,5 +57,5 @@ def serving(*command: str) -> Iterator[str]:
                 process.kill()
                 process.wait(15)
         said.seek(0)
-        told = [line for line in said.read().splitlines() if line not in HARMLESS]
-        assert told == [], told
+        errors = [line for line in said.read().splitlines() if line not in HARMLESS]
+        assert errors == [], errors

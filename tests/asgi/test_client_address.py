@@ -102,7 +102,7 @@ def test_how_much_of_an_ipv6_address_makes_a_client() -> None:
 
 
 @pytest.mark.parametrize("client", [None, ("", 0), (None, None)])
-def test_whoever_has_no_address_shares_one_key(client: Any) -> None:
+def test_clients_without_an_address_share_one_key(client: Any) -> None:
     assert behind("203.0.113.7", client=client) == "unknown"
     assert behind("6.6.6.6, 203.0.113.7", client=client, trusted_proxies=["unix"]) == "203.0.113.7"
     assert behind(client=client, trusted_proxies=["unix"]) == "unknown"

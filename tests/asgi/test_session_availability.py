@@ -49,7 +49,7 @@ async def with_old_id(client: Client) -> Client:
     return late
 
 
-async def test_a_late_request_with_the_id_from_before_the_login_logs_nobody_out(client: Client) -> None:
+async def test_a_late_request_with_the_id_from_before_the_login_does_not_log_out(client: Client) -> None:
     late = await with_old_id(client)
     seen: list[Any] = []
     answer = await late.visit(lambda session: seen.append((dict(session), session.user, session.available)))

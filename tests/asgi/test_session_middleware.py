@@ -1,8 +1,9 @@
-"""Sessions for an application: what is kept, for whom, and what a client can do about it."""
+"""``SessionMiddleware``: what it stores, for which client, and what a client can send."""
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import inspect
 import math
 import re
@@ -19,6 +20,7 @@ from pydantic import BaseModel, RootModel, TypeAdapter
 from reinhardt_backends import Backend, MemoryBackend, RedisBackend, SerializationError, SessionStore
 from reinhardt_backends._blocking import drive
 from reinhardt_backends.asgi import SessionMiddleware, WebSession
+from reinhardt_backends.asgi._turns import PATIENCE, Turns
 from reinhardt_backends.testing import FakeClock
 
 from ..servers import free_port
@@ -233,12 +235,12 @@ async def test_what_is_set_after_clearing_belongs_to_a_new_session(client: Clien
     await client.visit(lambda session: session.update(a=1, b=2))
     old = client.id
 
-    def begin_anew(session: WebSession) -> None:
+    def start_over(session: WebSession) -> None:
         session.clear()
         session["a"] = 1
         session.rotate(user="bob")
 
-    await client.visit(begin_anew)
+    await client.visit(start_over)
     assert (await client.data(), await client.user()) == ({"a": 1}, "bob")
     assert await client.store.load(old) is None
 
@@ -311,6 +313,56 @@ async def test_many_requests_at_the_same_time_all_leave_their_mark(client: Clien
         for number in range(20):
             group.start_soon(one, number)
     assert await client.data() == {"begun": True} | {f"n{number}": number for number in range(20)}
+
+
+async def test_requests_of_several_processes_all_leave_their_mark(client: Client) -> None:
+    """Each middleware stands for a process: turns are taken inside of one, and between them there is backoff."""
+    await client.visit(lambda session: session.update(begun=True))
+    arrived = 0
+    all_there = anyio.Event()
+
+    async def one(middleware: Callable[[Handler], Any], number: int) -> None:
+        async def write(session: WebSession) -> None:
+            nonlocal arrived
+            session[f"n{number}"] = number
+            arrived += 1
+            if arrived == 40:
+                all_there.set()
+            await all_there.wait()
+
+        await call(middleware(write), client.scope())
+
+    async with anyio.create_task_group() as group:
+        for process in range(4):
+            shared = SessionMiddleware(application(lambda _: None), client.store)
+
+            def middleware(handler: Handler, shared: SessionMiddleware = shared) -> Any:
+                mine = copy.copy(shared)
+                mine.app = application(handler)
+                return mine
+
+            for number in range(10):
+                group.start_soon(one, middleware, process * 10 + number)
+    assert await client.data() == {"begun": True} | {f"n{number}": number for number in range(40)}
+
+
+async def test_a_turn_that_is_held_for_long_holds_up_no_request() -> None:
+    turns = Turns()
+    order: list[str] = []
+
+    async def hold(name: str, seconds: float) -> None:
+        async with turns.take("handle"):
+            order.append(name)
+            await anyio.sleep(seconds)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(hold, "stuck", 600)
+        await anyio.wait_all_tasks_blocked()
+        with anyio.fail_after(PATIENCE * 10):
+            await hold("impatient", 0)
+        group.cancel_scope.cancel()
+    assert order == ["stuck", "impatient"]
+    assert turns._turns == {}
 
 
 async def test_of_the_same_key_the_last_one_counts(client: Client) -> None:
