@@ -21,7 +21,3 @@ __all__ = [
     "ThrottleMiddleware",
     "WebSession",
 ]
-
-# Where users import them from: in documentation and tracebacks.
-for _public in (ClientAddress, SessionMiddleware, ThrottleMiddleware, WebSession):
-    _public.__module__ = __name__

@@ -55,6 +55,8 @@ class ClientAddress:
         ValueError: One of them is no address or network, or ``ipv6_prefix`` is not between 1 and 128.
     """
 
+    __module__ = "reinhardt_backends.asgi"  # where users import it from
+
     def __init__(self, trusted_proxies: Iterable[str | Address | Network] = (), *, ipv6_prefix: int = 64) -> None:
         if isinstance(trusted_proxies, str | bytes):
             raise TypeError("trusted_proxies must be an iterable of addresses, not a single one")

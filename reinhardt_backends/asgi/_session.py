@@ -79,6 +79,8 @@ class SessionMiddleware:
         TypeError, ValueError: An argument is not what it must be.
     """
 
+    __module__ = "reinhardt_backends.asgi"  # where users import it from
+
     def __init__(
         self,
         app: App,

@@ -69,6 +69,8 @@ class ThrottleMiddleware:
         ValueError: A proxy is no address or network, or ``body`` is unknown.
     """
 
+    __module__ = "reinhardt_backends.asgi"  # where users import it from
+
     def __init__(
         self,
         app: App,

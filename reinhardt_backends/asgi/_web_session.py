@@ -31,6 +31,8 @@ class WebSession(MutableMapping[str, Any]):
     A session that is not ``available`` is empty, and every change raises the reason as an error.
     """
 
+    __module__ = "reinhardt_backends.asgi"  # where users import it from
+
     def __init__(
         self, loaded: Session[Any] | None = None, *, refusal: BackendError | None = None, stale: bool = False
     ) -> None:

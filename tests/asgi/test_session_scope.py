@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from reinhardt_backends import MemoryBackend, SessionStore
+from reinhardt_backends import MemoryBackend, SessionStore, asgi
 from reinhardt_backends.asgi import SessionMiddleware, WebSession
 
 from .driving import call, http
@@ -161,3 +161,8 @@ async def test_litestar_sets_and_clears_the_session(store: SessionStore[Any]) ->
     answer = await call(app, {**http([("cookie", cookie)], **scope), "path": "/clear"})
     assert answer.cookie == ""
     assert await store.load(cookie.partition("=")[2]) is None
+
+
+async def test_the_public_names_say_where_they_are_imported_from() -> None:
+    classes = [getattr(asgi, name) for name in asgi.__all__ if isinstance(getattr(asgi, name), type)]
+    assert {value.__module__ for value in classes} == {"reinhardt_backends.asgi"}
