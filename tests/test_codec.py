@@ -161,7 +161,7 @@ ROUND_TRIPS: list[tuple[Any, Any]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("value", "type_"), ROUND_TRIPS)
+@pytest.mark.parametrize(("value", "type_"), ROUND_TRIPS, ids=lambda part: repr(part)[:40])
 def test_a_value_comes_back_as_itself(value: Any, type_: Any, through: Through) -> None:
     """What set accepts, get with the same type gives back equal and of the same type."""
     found = through(value, type_)

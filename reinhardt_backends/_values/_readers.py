@@ -78,7 +78,7 @@ class Reader:
     @property
     def takes_bytes(self) -> bool:
         """Whether a value stored as ``bytes`` might be valid as this type; ``False`` only if that is certain."""
-        schema = self._adapter.core_schema
+        schema = self.schema
         return _takes_bytes(schema, {part["ref"]: part for part in schema.get("definitions", ())})
 
     def read_json(self, data: bytes) -> Any:
