@@ -28,7 +28,7 @@ from pydantic import (
 from typing_extensions import TypedDict
 
 from reinhardt_backends import BackendError, Cache, MemoryBackend, SyncCache
-from reinhardt_backends._cache._bytes_types import refuses_bytes
+from reinhardt_backends._values import takes_bytes
 
 from .caching import ALL, Counted, User
 from .places import Place, everywhere
@@ -179,12 +179,12 @@ def test_a_hit_equals_the_miss(typed: tuple[Any, Any]) -> None:
 # What is read as the last one is validated only while it is used.
 @pytest.mark.parametrize("type_", [*BYTES, Iterable[int]], ids=range(len(BYTES) + 1))
 def test_types_that_may_take_bytes_are_not_read_by_their_type(type_: Any) -> None:
-    assert not refuses_bytes(type_)
+    assert takes_bytes(type_)
 
 
 @pytest.mark.parametrize("type_", [type_ for type_, _ in PLAIN], ids=range(len(PLAIN)))
 def test_common_types_are_read_by_their_type(type_: Any) -> None:
-    assert refuses_bytes(type_)
+    assert not takes_bytes(type_)
 
 
 @everywhere(*ALL)

@@ -19,7 +19,18 @@ from typing import Annotated, Any, Literal, NewType, TypeVar
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import AfterValidator, Base64Bytes, BaseModel, BeforeValidator, ConfigDict, Field, Json, TypeAdapter
+from pydantic import (
+    AfterValidator,
+    Base64Bytes,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Json,
+    RootModel,
+    TypeAdapter,
+    model_validator,
+)
 from typing_extensions import TypeAliasType
 
 from reinhardt_backends import DeserializationError, decode, encode
@@ -31,6 +42,17 @@ T = TypeVar("T")
 Raw = NewType("Raw", bytes)
 RawOrText = TypeAliasType("RawOrText", bytes | str)
 RawOr = TypeAliasType("RawOr", bytes | list[T], type_params=(T,))
+
+
+class Decoded(BaseModel):
+    """Is made of JSON or of bytes."""
+
+    size: int
+
+    @model_validator(mode="before")
+    @classmethod
+    def decode(cls, value: Any) -> Any:
+        return {"size": len(value)} if isinstance(value, bytes) else value
 
 
 # The cache.
@@ -146,13 +168,15 @@ def test_json_is_no_value_of_a_type_that_is_only_bytes(type_: Any) -> None:
 TAKE_BYTES: list[Any] = [
     Any, object, bytes, Raw, RawOrText, RawOr[int], bytes | None, bytes | Thing, Base64Bytes, Hashable, Json[list[int]],
     Annotated[bytes, Field(min_length=9)], Annotated[int, BeforeValidator(len)], Annotated[bytes, AfterValidator(len)],
-    TypeAdapter(bytes | str), Annotated[Thing, BeforeValidator(lambda value: {"size": len(value)})],
+    RootModel[bytes], RootModel[Any], RootModel[int | bytes], TypeAdapter(bytes | str),
+    Decoded, Decoded | None,
+    Annotated[Thing, BeforeValidator(lambda value: {"size": len(value)})],
 ]  # fmt: skip
 REFUSE_BYTES: list[Any] = [
     str, int, float, bool, None | int, datetime, Decimal, uuid.UUID, IPv4Address, Color, Literal["a", 1], list[int],
     list[bytes], set[str], tuple[int, ...], dict[str, int], dict, list, Thing, Node, Pet, Cat | Thing, Box[int], Point,
     Session, list[Node] | None, Annotated[int, Field(gt=0)], Annotated[str, AfterValidator(str.strip)],
-    TypeAdapter(list[Thing]), TypeAdapter(Thing),
+    TypeAdapter(list[Thing]), TypeAdapter(Thing), RootModel[list[bytes]], list[Thing | bytes],
 ]  # fmt: skip
 
 

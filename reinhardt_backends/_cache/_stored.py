@@ -27,8 +27,7 @@ from typing import Any, Final, NamedTuple
 from pydantic_core import from_json, to_json
 
 from .._types import MISSING, TTL, check_ttl
-from .._values._codec import check_type, encode
-from ._bytes_types import refuses_bytes
+from .._values._codec import check_type, encode, takes_bytes
 
 _LEASE: Final = b"L"
 _OVERDUE: Final = b"O"
@@ -154,5 +153,4 @@ def _is_typed(type: Any) -> bool:
 
 @lru_cache(1024)
 def _is_typed_cached(type: Any) -> bool:
-    check_type(type)
-    return refuses_bytes(type)
+    return not takes_bytes(type)

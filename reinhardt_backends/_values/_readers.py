@@ -40,12 +40,12 @@ _NOTHING: Final = object()
 # Kinds of schema whose strict validator refuses every ``bytes`` object.
 _REFUSES_BYTES: Final = _CONTAINERS | {
     "none", "bool", "int", "float", "decimal", "complex", "str", "date", "time", "datetime", "timedelta", "uuid",
-    "enum", "model", "dataclass", "typed-dict", "named-tuple",
+    "enum", "model-fields", "dataclass-args", "typed-dict", "named-tuple",
 }  # fmt: skip
 # Kinds of schema that refuse ``bytes`` if the schema under this name does.
 _INNER_SCHEMA: Final = {
-    "definitions": "schema", "nullable": "schema", "function-after": "schema", "lax-or-strict": "strict_schema",
-    "json-or-python": "python_schema",
+    "definitions": "schema", "nullable": "schema", "function-after": "schema", "custom-error": "schema",
+    "model": "schema", "dataclass": "schema", "lax-or-strict": "strict_schema", "json-or-python": "python_schema",
 }  # fmt: skip
 
 
@@ -262,6 +262,8 @@ def _without_bytes(type: Any) -> Any:
 
 def _takes_bytes(schema: Any, definitions: dict[str, Any]) -> bool:
     kind = schema["type"]
+    if schema.get("custom_init"):
+        return True
     if kind in _REFUSES_BYTES:
         return False
     if kind == "definition-ref":
@@ -278,7 +280,7 @@ def _takes_bytes(schema: Any, definitions: dict[str, Any]) -> bool:
     if kind == "chain":
         return _takes_bytes(schema["steps"][0], definitions)
     if kind == "is-instance":
-        return isinstance(schema["cls"], type) and issubclass(bytes, schema["cls"])
+        return not isinstance(schema["cls"], type) or issubclass(bytes, schema["cls"])
     if kind == "literal":
         return any(isinstance(value, bytes) for value in schema["expected"])
     return True
