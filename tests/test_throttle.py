@@ -53,6 +53,9 @@ class Moving:
     def now(self) -> float:
         return self.clock()
 
+    def caller(self) -> None:
+        return None
+
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.clock.advance(seconds)
@@ -280,7 +283,7 @@ async def test_what_is_over_is_not_kept(place: Place) -> None:
     for algorithm in ALGORITHMS:
         throttle = place.make(Throttle, "2/s", "4/2s", algorithm=algorithm)
         await throttle.allow("k")
-        place.clock.advance(4)
+        place.clock.advance(6)
         assert len(place.store) == 0  # type: ignore[arg-type]
 
 
@@ -603,13 +606,13 @@ def commands_of(place: Place) -> int:
 
 def test_the_header_fields_are_those_of_the_draft() -> None:
     minute, hour = Rate(10, 60), Rate(1000, 3600)
-    quotas = (Quota(minute, 4, 29.2, 0.0), Quota(hour, 994, 3599.5, 0.0))
+    quotas = (Quota(minute, 4, 29.2, 0.0, 29.2), Quota(hour, 994, 3599.5, 0.0, 3599.5))
     allowed = ThrottleResult(True, 10, 4, 29.2, 0.0, quotas)
     assert allowed.headers() == {
         "RateLimit-Policy": '"10/min";q=10;w=60, "1000/h";q=1000;w=3600',
         "RateLimit": '"10/min";r=4;t=30, "1000/h";r=994;t=3600',
     }
-    quotas = (Quota(minute, 0, 29.2, 29.2), Quota(hour, 994, 3599.5, 0.0))
+    quotas = (Quota(minute, 0, 29.2, 29.2, 29.2), Quota(hour, 994, 3599.5, 0.0, 3599.5))
     denied = ThrottleResult(False, 10, 0, 29.2, 29.2, quotas)
     assert denied.headers() == {
         "RateLimit-Policy": '"10/min";q=10;w=60, "1000/h";q=1000;w=3600',

@@ -33,7 +33,9 @@ class SyncThrottle(Face[Throttle]):
     Over ``MemoryBackend`` and ``RedisBackend``, and namespaces of these, a decision is one atomic step on the store's
     own clock, on Redis one round trip. Over any other backend a single rate by ``fixed-window`` needs the six verbs
     that every backend has, and two or three calls; the other algorithms, and several rates, need ``add`` and
-    ``compare_and_set``, and the clock of this machine.
+    ``compare_and_set``, and the clock of this machine. If clocks are ``d`` seconds apart, at most ``d`` times the rate
+    comes through in addition. A clock that is set back forgets no hit, and makes no caller wait for longer than it
+    otherwise could.
 
     The algorithms:
 
@@ -46,7 +48,8 @@ class SyncThrottle(Face[Throttle]):
       a burst, and then the rate, evenly. The generic cell rate algorithm of ITU-T I.371.
 
     Throttles with the same backend, prefix, algorithm and rates share their hits. Not to share them, give them prefixes
-    of their own.
+    of their own. On a backend that evicts live keys, such as ``MemoryBackend(maxsize=...)``, the limits used longest
+    ago are forgotten first.
 
     Args:
         backend: Where the hits are counted.
@@ -54,12 +57,12 @@ class SyncThrottle(Face[Throttle]):
             must allow a hit, and a denied one counts for none of them.
         algorithm: How the hits are counted.
         prefix: What the keys in the backend begin with.
-        on_error: What happens while the store is away, or refuses to serve: ``"raise"`` the error, ``"allow"`` every
-            hit, ``"deny"`` every hit, or ``"local"``: count in the memory of this process instead. Each call tries the
-            store first, so let the backend have a short ``timeout``.
+        on_error: What happens while the store cannot be reached or refuses to serve: ``"raise"`` the error, ``"allow"``
+            every hit, ``"deny"`` every hit, or ``"local"``: count in the memory of this process instead. Until an
+            outage is known, each call tries the store first, so let the backend have a short ``timeout``.
 
     Raises:
-        TypeError: ``backend`` is not a ``Backend``, or a rate or the prefix is not what it must be.
+        TypeError: ``backend`` is not a ``Backend``, or a rate or the prefix has the wrong type.
         ValueError: There is no rate, a rate cannot be read, two rates have the same period, or an option is unknown.
         UnsupportedOperationError: The backend does not provide what the algorithm needs. The message names the verbs.
     """
@@ -94,13 +97,13 @@ class SyncThrottle(Face[Throttle]):
         """Count a hit if every rate allows it, and return whether they do. Atomic; a denied hit changes nothing.
 
         Args:
-            key: Who or what is limited: an address, a user, ``"login:" + name``.
+            key: What is limited: an address, a user, ``"login:" + name``.
             cost: How many hits it counts as.
 
         Raises:
             TypeError: The key is not a ``str``, or the cost not an ``int``.
             ValueError: The cost is less than 1, or more than the limit, so that it would never be allowed.
-            BackendError: The store is away or refuses to serve, and ``on_error`` is ``"raise"``.
+            BackendError: The store could not be reached or refused to serve, and ``on_error`` is ``"raise"``.
         """
         return drive(self._target.allow(key, cost))
 
@@ -108,58 +111,64 @@ class SyncThrottle(Face[Throttle]):
         """Count a hit if every rate allows it, and return what they say. Atomic; a denied hit changes nothing.
 
         Args:
-            key: Who or what is limited.
+            key: What is limited.
             cost: How many hits it counts as.
 
         Raises:
             TypeError: The key is not a ``str``, or the cost not an ``int``.
             ValueError: The cost is less than 1, or more than the limit, so that it would never be allowed.
-            BackendError: The store is away or refuses to serve, and ``on_error`` is ``"raise"``.
+            BackendError: The store could not be reached or refused to serve, and ``on_error`` is ``"raise"``.
         """
         return drive(self._target.hit(key, cost))
 
-    def peek(self, key: str) -> ThrottleResult:
-        """Return what the rates would say to a hit of cost 1, and count nothing.
+    def peek(self, key: str, cost: int = 1) -> ThrottleResult:
+        """Return what the rates would say to a hit, and count nothing.
 
         Args:
-            key: Who or what is limited.
+            key: What is limited.
+            cost: How many hits it would count as.
 
         Raises:
-            TypeError: The key is not a ``str``.
-            BackendError: The store is away or refuses to serve, and ``on_error`` is ``"raise"``.
+            TypeError: The key is not a ``str``, or the cost not an ``int``.
+            ValueError: The cost is less than 1, or more than the limit, so that it would never be allowed.
+            BackendError: The store could not be reached or refused to serve, and ``on_error`` is ``"raise"``.
         """
-        return drive(self._target.peek(key))
+        return drive(self._target.peek(key, cost))
 
     def reset(self, key: str) -> None:
         """Forget all hits of a key.
 
         Args:
-            key: Who or what is limited.
+            key: What is limited.
 
         Raises:
             TypeError: The key is not a ``str``.
-            BackendError: The store is away or refuses to serve, whatever ``on_error`` is.
+            BackendError: The store could not be reached or refused to serve, whatever ``on_error`` is.
         """
         return drive(self._target.reset(key))
 
     def wait(self, key: str, cost: int = 1, timeout: float | None = None) -> ThrottleResult:
         """Count a hit as soon as every rate allows it, sleeping until then.
 
-        It sleeps for as long as the rates say, and not at all if that is longer than it may: then the hit is denied at
-        once. Others may come first; then it sleeps again. Nobody's turn is kept.
+        Those that wait for one key of this object are served in order of arrival, whatever their costs; the first of
+        them sleeps for as long as the rates say, and the others wait for it. Hits of other processes, and those that do
+        not wait, may come first; then it sleeps again. A hit that would take longer than the timeout is denied as soon
+        as that is known, and at the end of its timeout a hit is tried once more, out of turn.
 
         Args:
-            key: Who or what is limited.
+            key: What is limited.
             cost: How many hits it counts as.
-            timeout: Seconds to sleep at most; ``None`` for as long as it takes.
+            timeout: Seconds to wait at most; ``None`` for as long as it takes.
 
         Returns:
             What the rates said last: ``allowed`` is ``False`` if it would have taken longer than ``timeout``.
 
         Raises:
-            TypeError: The key is not a ``str``, or a number not what it must be.
+            TypeError: The key is not a ``str``, or a number has the wrong type.
             ValueError: The cost is less than 1 or more than the limit, or the timeout is negative.
-            BackendError: The store is away or refuses to serve, and ``on_error`` is ``"raise"``.
+            BackendTimeoutError: The store did not answer in time, and ``on_error`` is ``"raise"``. The hit may have
+                been counted.
+            BackendError: The store could not be reached or refused to serve, and ``on_error`` is ``"raise"``.
         """
         return drive(self._target.wait(key, cost, timeout))
 

@@ -1,271 +1,231 @@
 """The decisions of a throttle as atomic steps, in Lua and in Python.
 
 A step takes one key, which holds the state of all rates, so that several of them are decided at once, in one place. It
-is given ``cost, brief, limit, period, burst, limit, period, burst, ...``, the periods in microseconds. A cost of 0 asks
-what one of 1 would meet, and changes nothing. The answer is 1 or 0 (allowed or not) where ``brief`` is 1, otherwise a
-list: that, and for each rate what remains, the time until it is as if there had been no hits, and the time until it
-allows the cost. Only what every rate allows is counted, and only then is anything written.
+is given ``cost, brief, limit, period, burst, limit, period, burst, ...``, the periods in microseconds. A negative cost
+asks what its opposite would meet, and counts nothing. The answer is 1 or 0 (allowed or not) where ``brief`` is 1,
+otherwise a list: that, and for each rate how many hits remain, the time until it is as if there had been no hits, the
+time until it allows the cost, and the time until the next hit fits once the remaining ones were spent. Only what every
+rate allows is counted. Nothing is written for other hits, but for the mark of a clock that was set back (see
+``_clock.py``).
 
-The state is a JSON string of whole numbers with commas between them, as ``_algorithms.py`` has them. A single rate by
-``fixed-window`` needs no such thing: it is a counter that expires with its window, and its brief answer has a step of
-its own. What is something else was not written here, and counts as nothing.
+The state is a JSON string of whole numbers with commas between them: the latest time, the numbers of each rate as
+``_algorithms.py`` has them, and the lag if there is one. What is something else was not written here, and counts as
+nothing. A single rate by ``fixed-window`` needs no such thing; see ``_counter.py``.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
 
 from .._backend._atomic import Found, Step, Write
-from ._algorithms import FIXED, GCRA, SLIDING, Algorithm, Limits, Numbers
+from ._algorithms import FIXED, GCRA, SLIDING, Formulas, Numbers
+from ._clock import LUA_PROMISE, LUA_READ, Reading, read_clock, settle
 
 MICRO: Final = 1_000_000
 
-_ONE: Final = """
-local time = redis.call('TIME')
-local now = time[1] * 1000000 + time[2]
-local cost, limit, period, burst = tonumber(ARGV[1]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
-local wanted = cost > 0 and cost or 1
-local a, b, c = string.match(redis.call('GET', KEYS[1]) or '', 'PATTERN')
-if a then a, b, c = tonumber(a), tonumber(b), tonumber(c) end
-local wait, left, reset, gone
-CURRENT
-local allowed = wait <= 0 and 1 or 0
-if allowed == 1 and cost > 0 then
-  SPEND
-  RESET
-  redis.call('SET', KEYS[1], string.format('FORMAT', NUMBERS), 'PX', math.max(math.ceil(reset / 1000), 1))
-end
-if ARGV[2] == '1' then return allowed end
-LEFT
-RESET
-return {allowed, left, reset, wait}
-"""
+Decided = tuple[Any, Sequence[Write]]
 
-_MANY: Final = """
+# A single rate on a clock that was not set back, which is what happens, needs no tables and no loops.
+_LUA: Final = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
-local cost = tonumber(ARGV[1])
-local wanted = cost > 0 and cost or 1
+local value = redis.call('GET', KEYS[1]) or ''
+local cost, brief = tonumber(ARGV[1]), ARGV[2] == '1'
+local wanted = math.abs(cost)
+local function wait_for(now, limit, period, burst, a, b, c, wanted)
+  WAIT
+end
+local left, reset, refill, horizon
+
+if #ARGV == 5 then
+  local limit, period, burst = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+  local a, b, c
+  local latest, NUMBERS = string.match(value, '^"(%d+),PATTERN"$')
+  latest, a, b, c = tonumber(latest) or now, tonumber(a), tonumber(b), tonumber(c)
+  if now >= latest and (a or value == '') then
+    CURRENT
+    local wait = wait_for(now, limit, period, burst, a, b, c, wanted)
+    local allowed = wait <= 0 and 1 or 0
+    if allowed == 1 and cost > 0 then
+      SPEND
+      RESET
+      local text = string.format('"%.0f,FORMAT"', now, NUMBERS)
+      redis.call('SET', KEYS[1], text, 'PX', math.max(math.ceil(reset / 1000), 1))
+    end
+    if brief then return allowed end
+    LEFT
+    RESET
+    return {allowed, left, reset, wait, refill}
+  end
+end
+
 local count = (#ARGV - 2) / 3
 local stored = {}
-for number in string.gmatch(redis.call('GET', KEYS[1]) or '', '%d+') do stored[#stored + 1] = tonumber(number) end
-if #stored ~= count * WIDTH then stored = {} end
-
-local state, waits, allowed = {}, {}, 1
+for number in string.gmatch(value, '%d+') do stored[#stored + 1] = tonumber(number) end
+local size = count * WIDTH + 1
+if #stored ~= size and #stored ~= size + 1 then stored = {} end
+local latest, lag = stored[1] or now, stored[size + 1] or 0
+local lag_before = lag
+READ
+local states, waits, horizons, allowed = {}, {}, {}, 1
 for i = 1, count do
   local limit, period, burst = tonumber(ARGV[3 * i]), tonumber(ARGV[3 * i + 1]), tonumber(ARGV[3 * i + 2])
-  local a, b, c = unpack(stored, (i - 1) * WIDTH + 1, i * WIDTH)
-  local wait, gone
+  local a, b, c = unpack(stored, (i - 1) * WIDTH + 2, i * WIDTH + 1)
+  HORIZON
+  if lag > 0 and real >= latest and real >= base + horizon then a = nil end
   CURRENT
-  state[i], waits[i] = {a, b, c}, wait
-  if wait > 0 then allowed = 0 end
+  states[i], horizons[i], waits[i] = {a, b, c}, horizon, wait_for(now, limit, period, burst, a, b, c, wanted)
+  if waits[i] > 0 then allowed = 0 end
+end
+PROMISE
+if real >= latest then lag = 0 end
+for i = 1, count do
+  if promise(waits[i], horizons[i]) > horizons[i] then base, lag = real, latest - real end
 end
 
-local words, kept, answer = {}, 1000, {allowed}
+local words, kept, answer = {string.format('%.0f', now)}, 1000, {allowed}
 for i = 1, count do
   local limit, period, burst = tonumber(ARGV[3 * i]), tonumber(ARGV[3 * i + 1]), tonumber(ARGV[3 * i + 2])
-  local a, b, c = unpack(state[i])
-  local left, reset
-  if allowed == 1 then SPEND end
+  local a, b, c = unpack(states[i], 1, 3)
+  if allowed == 1 and cost > 0 then SPEND end
   LEFT
   RESET
-  words[i] = string.format('PLAIN', NUMBERS)
+  words[#words + 1] = string.format('FORMAT', NUMBERS)
   kept = math.max(kept, reset)
-  answer[3 * i - 1], answer[3 * i], answer[3 * i + 1] = left, reset, waits[i]
+  local at = 4 * i - 2
+  answer[at], answer[at + 1] = left, math.min(promise(reset, horizons[i]), horizons[i])
+  answer[at + 2], answer[at + 3] = promise(waits[i], horizons[i]), math.min(promise(refill, horizons[i]), horizons[i])
 end
+if lag > 0 then words[#words + 1] = string.format('%.0f', lag) end
+local text = '"' .. table.concat(words, ',') .. '"'
 if allowed == 1 and cost > 0 then
-  redis.call('SET', KEYS[1], '"' .. table.concat(words, ',') .. '"', 'PX', math.ceil(kept / 1000))
+  redis.call('SET', KEYS[1], text, 'PX', math.ceil((kept + now - real) / 1000))
+elseif lag ~= lag_before then
+  redis.call('SET', KEYS[1], text, 'KEEPTTL')
 end
-if ARGV[2] == '1' then return allowed end
-return answer
+return brief and allowed or answer
 """
 
 
-def _script(frame: str, algorithm: Algorithm) -> str:
-    width, lua = algorithm.width, algorithm.lua
-    plain = ",".join(["%.0f"] * width)
+def _script(formulas: Formulas) -> str:
+    width, lua = formulas.width, formulas.lua
     words = {
-        "PATTERN": '^"' + ",".join(["(%d+)"] * width) + '"$',
-        "FORMAT": f'"{plain}"',
-        "PLAIN": plain,
+        "PATTERN": ",".join(["(%d+)"] * width),
+        "FORMAT": ",".join(["%.0f"] * width),
         "NUMBERS": ", ".join("abc"[:width]),
         "WIDTH": str(width),
-        "CURRENT": lua.current.strip(),
+        "READ": LUA_READ.strip(),
+        "PROMISE": LUA_PROMISE.strip(),
+        "CURRENT": lua.current,
+        "WAIT": lua.wait,
         "SPEND": lua.spend,
         "RESET": lua.reset,
         "LEFT": lua.left,
+        "HORIZON": lua.horizon,
     }
-    return re.sub("|".join(words), lambda found: words[found[0]], frame)
+    return re.sub("|".join(words), lambda found: words[found[0]], _LUA)
 
 
-def _numbers(found: Found, count: int) -> list[int] | None:
-    """Return what is stored, if it is what a step stores."""
+def _stored(found: Found) -> Numbers | None:
+    """Return the numbers that are stored, if they are what a step stores."""
     value = None if found is None else found[0]
-    if value.__class__ is str and value.replace(",", "").isdecimal():
-        numbers = [int(word) for word in value.split(",") if word]
-        if len(numbers) == count:
-            return numbers
-    return None
+    if value.__class__ is not str or "-" in value:
+        return None
+    try:
+        return tuple(map(int, value.split(",")))
+    except ValueError:
+        return None
+
+
+def _ttl(found: Found, reset: int) -> float | None:
+    """Return the ttl of a state, a little longer than it must be, so that most writes can keep it."""
+    kept = -(-reset // 1000) / 1000
+    if found is not None and found[1] >= kept:
+        return None
+    return max(kept + reset // 2000 / 1000, 0.001)
 
 
 @lru_cache
-def _limits(rest: tuple[int, ...]) -> list[Limits]:
-    """Return what a throttle gives to every call."""
-    return [Limits(*rest[at : at + 3]) for at in range(0, len(rest), 3)]
+def _rates(rest: tuple[int, ...]) -> list[tuple[int, int, int]]:
+    """Return limit, period and burst of each rate, as a throttle gives them to every call."""
+    return [(rest[at], rest[at + 1], rest[at + 2]) for at in range(0, len(rest), 3)]
 
 
-def _one_rate(name: str, algorithm: Algorithm) -> Step:
-    width, current, retry, spend, left, reset, _ = algorithm
+def _step(name: str, formulas: Formulas) -> Step:
+    width, current, wait_for, spend, reset, left, _, _ = formulas
 
-    def decide(time: float, found: Sequence[Found], args: Sequence[Any]) -> tuple[Any, Sequence[Write]]:
-        now = round(time * MICRO)
+    def decide(time: float, found: Sequence[Found], args: Sequence[Any]) -> Decided:
+        now = int(time * MICRO + 0.5)
+        there = found[0]
+        stored = None if there is None else _stored(there)
+        if len(args) != 5 or (stored is not None and (len(stored) != width + 1 or stored[0] > now)):
+            return _decide_rates(formulas, now, there, stored, args)
+        # A single rate on a clock that was not set back, which is what happens most.
         cost, brief, limit, period, burst = args
-        limits = Limits(limit, period, burst)
-        numbers = _numbers(found[0], width)
-        at = current(now, tuple(numbers) if numbers else None, limits)
-        wait = retry(now, at, limits, cost or 1)
+        latest, old = (now, None) if stored is None else (stored[0], stored[1:])
+        at = current(now, latest, old, limit, period, burst)
+        wait = wait_for(now, at, abs(cost), limit, period, burst)
         writes: Sequence[Write] = ()
-        if cost and not wait:
-            at = spend(at, limits, cost)
-            writes = (_written(at, reset(now, at, limits)),)
+        if cost > 0 and not wait:
+            at = spend(at, cost, limit, period, burst)
+            writes = ((_text(now, at, 0), _ttl(there, reset(now, at, limit, period, burst))),)
         if brief:
             return (0 if wait else 1), writes
-        return [0 if wait else 1, left(now, at, limits), reset(now, at, limits), wait], writes
+        remaining, refill = left(now, at, limit, period, burst)
+        return [0 if wait else 1, remaining, reset(now, at, limit, period, burst), wait, refill], writes
 
-    return Step(name, _script(_ONE, algorithm), decide)
-
-
-def _several_rates(name: str, algorithm: Algorithm) -> Step:
-    width, current, retry, spend, left, reset, _ = algorithm
-
-    def decide(time: float, found: Sequence[Found], args: Sequence[Any]) -> tuple[Any, Sequence[Write]]:
-        now = round(time * MICRO)
-        cost, brief, *rest = args
-        rates = _limits(tuple(rest))
-        numbers = _numbers(found[0], width * len(rates))
-        state: list[Numbers] = []
-        waits: list[int] = []
-        for index, limits in enumerate(rates):
-            old = tuple(numbers[index * width : (index + 1) * width]) if numbers else None
-            at = current(now, old, limits)
-            state.append(at)
-            waits.append(retry(now, at, limits, cost or 1))
-        allowed = 0 if any(waits) else 1
-        writes: Sequence[Write] = ()
-        if allowed and cost:
-            state = [spend(at, limits, cost) for at, limits in zip(state, rates, strict=True)]
-            kept = max([reset(now, at, limits) for at, limits in zip(state, rates, strict=True)])
-            writes = (_written(tuple([number for at in state for number in at]), kept),)
-        if brief:
-            return allowed, writes
-        answer = [allowed]
-        for at, limits, wait in zip(state, rates, waits, strict=True):
-            answer += [left(now, at, limits), reset(now, at, limits), wait]
-        return answer, writes
-
-    return Step(f"{name} with several rates", _script(_MANY, algorithm), decide)
+    return Step(name, _script(formulas), decide)
 
 
-def _written(numbers: Numbers, microseconds: int) -> Write:
-    return ",".join(map(str, numbers)), max(-(-microseconds // 1000), 1) / 1000
+def _text(latest: int, numbers: Numbers, lag: int) -> str:
+    text = f"{latest},{','.join(map(str, numbers))}"
+    return f"{text},{lag}" if lag else text
 
 
-def _decide_counter(time: float, found: Sequence[Found], args: Sequence[Any]) -> tuple[list[int], Sequence[Write]]:
-    cost, _, limit, period, _ = args
-    count, left = _counted(found[0])
-    allowed = count + (cost or 1) <= limit
+def _decide_rates(formulas: Formulas, real: int, there: Found, stored: Numbers | None, args: Sequence[Any]) -> Decided:
+    """Decide over any number of rates, on any clock."""
+    cost, brief, *rest = args
+    rates = _rates(tuple(rest))
+    width, size = formulas.width, len(rates) * formulas.width + 1
+    if stored is None or len(stored) not in (size, size + 1):
+        stored = None
+        reading = Reading(real, real, real, real, 0)
+    else:
+        reading = read_clock(real, stored[0], stored[size] if len(stored) > size else 0)
+    now, latest = reading.now, reading.latest
+    horizons = [formulas.horizon(*limits) for limits in rates]
+    state: list[Numbers] = []
+    for index, limits in enumerate(rates):
+        old = None if stored is None else stored[index * width + 1 : (index + 1) * width + 1]
+        state.append(formulas.current(now, latest, None if reading.is_over(horizons[index]) else old, *limits))
+    waits = [formulas.wait(now, at, abs(cost), *limits) for at, limits in zip(state, rates, strict=True)]
+    lag_before = reading.lag
+    reading, promised = settle(reading, waits, horizons)
+    allowed = 0 if any(waits) else 1
     writes: Sequence[Write] = ()
-    if allowed and cost:
-        if not count:
-            left = period / MICRO
-        writes = ((count + cost, None if count else left),)
-        count += cost
-    if left == math.inf:
-        # Another program made it. Without an expiry it would deny without end.
-        left = period / MICRO
-        if cost:
-            writes = ((count, left),)
-    reset = round(left * MICRO)
-    return [int(allowed), max(limit - count, 0), reset, 0 if allowed else max(reset, 1)], writes
+    counted = allowed and cost > 0
+    if counted:
+        state = [formulas.spend(at, cost, *limits) for at, limits in zip(state, rates, strict=True)]
+    if counted or reading.lag != lag_before:
+        kept = max([formulas.reset(now, at, *limits) for at, limits in zip(state, rates, strict=True)])
+        text = _text(now, tuple([number for at in state for number in at]), reading.lag)
+        writes = ((text, _ttl(there, kept + now - real)),)
+    if brief:
+        return allowed, writes
+    answer = [allowed]
+    for at, limits, wait, horizon in zip(state, rates, promised, horizons, strict=True):
+        remaining, refill = formulas.left(now, at, *limits)
+        reset = formulas.reset(now, at, *limits)
+        answer += [remaining, reading.promise_within(reset, horizon), wait, reading.promise_within(refill, horizon)]
+    return answer, writes
 
 
-def _counted(found: Found) -> tuple[int, float]:
-    """Return the count and the seconds until it expires; 0 and 0.0 for what is no count."""
-    if found is None or found[0].__class__ is not int or found[0] <= 0:
-        return 0, 0.0
-    return found
-
-
-# A denied hit only reads, so that a flood of them is neither written nor replicated.
-_LUA_COUNTER: Final = """
-local cost, limit = tonumber(ARGV[1]), tonumber(ARGV[3])
-local stored = redis.call('GET', KEYS[1])
-local count = stored and tonumber(stored) or 0
-if not (count > 0 and count % 1 == 0) then count = 0 end
-local allowed = count + (cost > 0 and cost or 1) <= limit
-if allowed and cost > 0 then
-  if count > 0 then
-    count = redis.call('INCRBY', KEYS[1], ARGV[1])
-  else
-    redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[4] / 1000)
-    count = cost
-  end
-end
-local left = count > 0 and redis.call('PTTL', KEYS[1]) or 0
-if left == -1 then
-  left = ARGV[4] / 1000
-  if cost > 0 then redis.call('PEXPIRE', KEYS[1], left) end
-end
-left = math.max(left, 0)
-return {allowed and 1 or 0, math.max(limit - count, 0), left * 1000, allowed and 0 or math.max(left, 1) * 1000}
-"""
-
-
-def _decide_allow(time: float, found: Sequence[Found], args: Sequence[Any]) -> tuple[int, Sequence[Write]]:
-    cost, limit, milliseconds = args
-    count, left = _counted(found[0])
-    if not count:
-        return 1, ((cost, milliseconds / 1000),)
-    if count + cost <= limit:
-        return 1, ((count + cost, None),)
-    if left == math.inf:
-        return 0, ((count, milliseconds / 1000),)
-    return 0, ()
-
-
-ALLOW: Final = Step(
-    "throttle by fixed-window",
-    """
-local stored = redis.call('GET', KEYS[1])
-local count = stored and tonumber(stored)
-if not (count and count > 0 and count % 1 == 0) then
-  redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
-  return 1
-end
-if count + ARGV[1] <= tonumber(ARGV[2]) then
-  redis.call('INCRBY', KEYS[1], ARGV[1])
-  return 1
-end
-if redis.call('PTTL', KEYS[1]) == -1 then redis.call('PEXPIRE', KEYS[1], ARGV[3]) end
-return 0
-""",
-    _decide_allow,
-)
-"""The brief answer of the counter, by the shortest way: ``cost, limit, milliseconds``, the cost within the limit."""
-
-STEPS: Final[dict[str, tuple[Step, Step]]] = {
-    "fixed-window": (
-        Step("throttle by fixed-window", _LUA_COUNTER, _decide_counter),
-        _several_rates("throttle by fixed-window", FIXED),
-    ),
-    "sliding-window": (
-        _one_rate("throttle by sliding-window", SLIDING),
-        _several_rates("throttle by sliding-window", SLIDING),
-    ),
-    "gcra": (_one_rate("throttle by gcra", GCRA), _several_rates("throttle by gcra", GCRA)),
+STEPS: Final[dict[str, Step]] = {
+    "fixed-window": _step("throttle by fixed-window with several rates", FIXED),
+    "sliding-window": _step("throttle by sliding-window", SLIDING),
+    "gcra": _step("throttle by gcra", GCRA),
 }
-"""By algorithm: the step for one rate, and that for several."""
+"""By algorithm: the step for any number of rates."""

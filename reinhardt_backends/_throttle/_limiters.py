@@ -1,10 +1,11 @@
 """How a throttle reaches its decision, by what its backend can do.
 
-* ``Stepping``: one atomic step, on the store's clock. For our own backends.
-* ``Comparing``: read, decide, and write if nothing was written in between, as often as it takes. For backends of others
-  that provide ``add`` and ``compare_and_set``. They have no clock to ask, so the wall clock of this machine is used.
-* ``Counting``: ``get`` and ``increment``, which every backend has: a single rate by ``fixed-window``, on the expiry of
-  the store.
+* ``AtomicLimiter``, ``AtomicCounter``: one atomic step, on the store's clock. For our own backends.
+* ``OptimisticLimiter``: read, decide, and write if nothing was written in between, as often as it takes. For users'
+  backends that provide ``add`` and ``compare_and_set``. They have no clock to ask, so the wall clock of this machine is
+  used; ``_clock.py`` deals with the differences between machines.
+* ``IncrementLimiter``: ``get`` and ``increment``, which every backend has: a single rate by ``fixed-window``, on the
+  expiry of the store.
 
 Each allows exactly as many hits as its algorithm says, whatever runs at the same time. The last one may deny, in a race
 of hits with a cost of more than 1, what would just have fitted.
@@ -20,8 +21,9 @@ from typing import Any, Literal, Protocol, TypeAlias
 from .._backend import Backend
 from .._backend._atomic import Step
 from .._component import provides, require
-from .._types import MISSING
-from ._decisions import ALLOW, STEPS
+from .._types import KEEP_TTL, MISSING
+from ._counter import ALLOW, COUNT
+from ._decisions import STEPS
 from ._rates import Rate
 
 Algorithm: TypeAlias = Literal["fixed-window", "sliding-window", "gcra"]
@@ -31,7 +33,7 @@ class Limiter(Protocol):
     """Decides over keys."""
 
     def decide(self, key: str, cost: int) -> Awaitable[list[int]]:
-        """Decide over a hit, or with a cost of 0 look; the answer is that of a step."""
+        """Decide over a hit, or with a negative cost look; the answer is that of a step."""
         ...
 
     def allow(self, key: str, cost: int) -> Awaitable[int]:
@@ -47,27 +49,25 @@ def limiter_for(backend: Backend, rates: tuple[Rate, ...], algorithm: Algorithm,
     """Return the limiter for a backend, whose keys there begin with a prefix.
 
     Raises:
-        UnsupportedOperationError: The backend does not provide what it takes.
+        UnsupportedOperationError: The backend does not provide a verb that it needs.
     """
-    single = len(rates) == 1
+    counts = len(rates) == 1 and algorithm == "fixed-window"
     written = "+".join(map(str, rates))
     head = f"{prefix}:{algorithm}:{written}:"
-    step = STEPS[algorithm][not single]
     if backend._runs_steps():
-        stepping = SteppingCounter if algorithm == "fixed-window" and single else Stepping
-        return stepping(backend, head, rates, step)
-    if algorithm == "fixed-window" and single:
-        return Counting(backend, head, f"{prefix}:end:{written}:", rates[0])
-    what = f"Throttle with {algorithm}{'' if single else ' and several rates'}"
-    require(backend, what, "add", "compare_and_set")
-    return Comparing(backend, head, rates, step)
+        return AtomicCounter(backend, head, rates) if counts else AtomicLimiter(backend, head, rates, STEPS[algorithm])
+    if counts:
+        return IncrementLimiter(backend, head, f"{prefix}:end:{written}:", rates[0])
+    several = " and several rates" if len(rates) > 1 else ""
+    require(backend, f"Throttle with {algorithm}{several}", "add", "compare_and_set")
+    return OptimisticLimiter(backend, head, rates, STEPS[algorithm])
 
 
 def _arguments(rates: tuple[Rate, ...]) -> tuple[int, ...]:
     return tuple(number for rate in rates for number in (rate.limit, rate.milliseconds * 1000, rate.most))
 
 
-class Stepping:
+class AtomicLimiter:
     """One step a decision."""
 
     def __init__(self, backend: Backend, head: str, rates: tuple[Rate, ...], step: Step) -> None:
@@ -87,11 +87,11 @@ class Stepping:
         await self._backend.delete(self._head + key)
 
 
-class SteppingCounter(Stepping):
+class AtomicCounter(AtomicLimiter):
     """A single rate by ``fixed-window``: what is asked most often, by the shortest way."""
 
-    def __init__(self, backend: Backend, head: str, rates: tuple[Rate, ...], step: Step) -> None:
-        super().__init__(backend, head, rates, step)
+    def __init__(self, backend: Backend, head: str, rates: tuple[Rate, ...]) -> None:
+        super().__init__(backend, head, rates, COUNT)
         (rate,) = rates
         self._limits = (rate.limit, rate.milliseconds)
         self._once = (1, *self._limits)
@@ -100,7 +100,7 @@ class SteppingCounter(Stepping):
         return self._run(ALLOW, (self._head + key,), self._once if cost == 1 else (cost, *self._limits))
 
 
-class Comparing:
+class OptimisticLimiter:
     """The pure function of a step over a value that was read, and a write that fails if the value has changed."""
 
     def __init__(self, backend: Backend, head: str, rates: tuple[Rate, ...], step: Step) -> None:
@@ -120,15 +120,17 @@ class Comparing:
     async def _try(self, key: str, args: tuple[int, ...]) -> Any:
         name = self._head + key
         while True:
-            found = await self._backend.get(name, default=MISSING)
-            answer, writes = self._step.decide(time.time(), (None if found is MISSING else (found, math.inf),), args)
+            value = await self._backend.get(name, default=MISSING)
+            # The expiry is not known, so that each write sets it.
+            found = None if value is MISSING else (value, 0.0)
+            answer, writes = self._step.decide(time.time(), (found,), args)
             if not writes or writes[0] is None:
                 return answer
-            value, seconds = writes[0]
-            if found is MISSING:
-                done = await self._backend.add(name, value, seconds)
+            text, ttl = writes[0]
+            if value is MISSING:
+                done = await self._backend.add(name, text, ttl)
             else:
-                done = await self._backend.compare_and_set(name, found, value, seconds)
+                done = await self._backend.compare_and_set(name, value, text, KEEP_TTL if ttl is None else ttl)
             if done:
                 return answer
 
@@ -136,11 +138,12 @@ class Comparing:
         await self._backend.delete(self._head + key)
 
 
-class Counting:
+class IncrementLimiter:
     """A counter that expires with its window.
 
-    When the window ends, only the store knows. A backend with ``ttl`` is asked. For others, whoever begins a window
-    notes the time of day at which it will end, under another key that expires with it; no decision depends on that.
+    When the window ends, only the store knows. A backend with ``ttl`` is asked. For others, the caller that begins a
+    window notes the time of day at which it will end, under another key that expires with it; no decision depends on
+    that.
     """
 
     def __init__(self, backend: Backend, head: str, end: str, rate: Rate) -> None:
@@ -148,33 +151,32 @@ class Counting:
         self._head = head
         self._end = end
         self._rate = rate
-        self._asks = provides(backend, "ttl")
+        self._has_ttl = provides(backend, "ttl")
 
     async def allow(self, key: str, cost: int) -> int:
         # A denied hit must not count, so it is not tried. Those that race past this look find the counter too high.
         if await self._count(key) + cost > self._rate.limit:
             return 0
         count = await self._backend.increment(self._head + key, self._rate.period, by=cost)
-        if count == cost and not self._asks:
+        if count == cost and not self._has_ttl:
             await self._backend.set(self._end + key, time.time() + self._rate.period, self._rate.period)
         return int(count <= self._rate.limit)
 
     async def decide(self, key: str, cost: int) -> list[int]:
-        if cost:
-            allowed = await self.allow(key, cost)
-            count = await self._count(key)
-        else:
-            count = await self._count(key)
-            allowed = int(count < self._rate.limit)
+        allowed = await self.allow(key, cost) if cost > 0 else None
+        count = await self._count(key)
+        if allowed is None:
+            allowed = int(count - cost <= self._rate.limit)
         reset = math.ceil(await self._left(key) * 1e6) if count else 0
-        return [allowed, max(self._rate.limit - count, 0), reset, 0 if allowed else max(reset, 1)]
+        wait = 0 if allowed else max(reset, 1)
+        return [allowed, max(self._rate.limit - count, 0), reset, wait, reset or self._rate.milliseconds * 1000]
 
     async def _count(self, key: str) -> int:
         count: int = await self._backend.get(self._head + key, int, default=0)
         return max(count, 0)
 
     async def _left(self, key: str) -> float:
-        if self._asks:
+        if self._has_ttl:
             left = await self._backend.ttl(self._head + key)
         else:
             end = await self._backend.get(self._end + key, default=None)

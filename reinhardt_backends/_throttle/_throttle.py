@@ -3,18 +3,19 @@
 A decision is one atomic step of the store: what is allowed is counted in the same instant, and what is denied leaves no
 trace. So a limit holds exactly, however many tasks, processes and machines share it, and none of their clocks matters.
 
-The algorithms and their sources are in ``_decisions.py``; how they run on a backend is in ``_limiters.py``.
+The algorithms and their sources are in ``_algorithms.py``; how they run on a backend is in ``_limiters.py``.
 """
 
 from __future__ import annotations
 
+import time
 from functools import lru_cache, partial
 from typing import Final, Literal, TypeAlias, get_args
 
 from .._backend import Backend
-from .._component import IN_LOOP, Waiting, check_backend, check_timeout
-from .._errors import BackendConnectionError, OutcomeUnknownError, ResponseError
-from .._memory._backend import MemoryBackend
+from .._component import IN_LOOP, Line, Waiter, Waiting, check_backend, check_timeout
+from .._errors import BackendConnectionError, BackendTimeoutError, OutcomeUnknownError, ResponseError
+from .._memory import MemoryBackend
 from .._types import check_key, check_prefix
 from ._limiters import Algorithm, Limiter, limiter_for
 from ._rates import Rate
@@ -22,16 +23,20 @@ from ._result import ThrottleResult, result_of
 
 ThrottleErrorPolicy: TypeAlias = Literal["raise", "allow", "deny", "local"]
 
-AWAY: Final = (BackendConnectionError, OutcomeUnknownError, ResponseError)
-"""What a backend raises while its store is away, or refuses to serve."""
+UNAVAILABLE: Final = (BackendConnectionError, OutcomeUnknownError, ResponseError)
+"""What a backend raises while its store cannot be reached, or refuses to serve."""
 
-PATIENCE: Final = 1.0
-"""Seconds after which somebody who was denied because the store is away may try again."""
-
-_SHORTEST_SLEEP: Final = 0.001
+_RETRY_AFTER_FAILURE: Final = 1.0
+"""Seconds after which a hit that was denied without the store may be tried again."""
 
 _MOST_SIBLINGS: Final = 128
-"""How many throttles with other rates one throttle keeps."""
+
+_SHORTEST_SLEEP: Final = 0.001
+_ROUNDING: Final = 0.001
+"""Seconds by which a store may round up the time until a hit fits."""
+
+_SHORTEST_CALL: Final = 0.1
+"""A store gets these seconds to answer, however little is left of the timeout of ``wait``."""
 
 
 class Throttle:
@@ -40,7 +45,9 @@ class Throttle:
     Over ``MemoryBackend`` and ``RedisBackend``, and namespaces of these, a decision is one atomic step on the store's
     own clock, on Redis one round trip. Over any other backend a single rate by ``fixed-window`` needs the six verbs
     that every backend has, and two or three calls; the other algorithms, and several rates, need ``add`` and
-    ``compare_and_set``, and the clock of this machine.
+    ``compare_and_set``, and the clock of this machine. If clocks are ``d`` seconds apart, at most ``d`` times the rate
+    comes through in addition. A clock that is set back forgets no hit, and makes no caller wait for longer than it
+    otherwise could.
 
     The algorithms:
 
@@ -53,7 +60,8 @@ class Throttle:
       a burst, and then the rate, evenly. The generic cell rate algorithm of ITU-T I.371.
 
     Throttles with the same backend, prefix, algorithm and rates share their hits. Not to share them, give them prefixes
-    of their own.
+    of their own. On a backend that evicts live keys, such as ``MemoryBackend(maxsize=...)``, the limits used longest
+    ago are forgotten first.
 
     Args:
         backend: Where the hits are counted.
@@ -61,12 +69,12 @@ class Throttle:
             must allow a hit, and a denied one counts for none of them.
         algorithm: How the hits are counted.
         prefix: What the keys in the backend begin with.
-        on_error: What happens while the store is away, or refuses to serve: ``"raise"`` the error, ``"allow"`` every
-            hit, ``"deny"`` every hit, or ``"local"``: count in the memory of this process instead. Each call tries the
-            store first, so let the backend have a short ``timeout``.
+        on_error: What happens while the store cannot be reached or refuses to serve: ``"raise"`` the error, ``"allow"``
+            every hit, ``"deny"`` every hit, or ``"local"``: count in the memory of this process instead. Until an
+            outage is known, each call tries the store first, so let the backend have a short ``timeout``.
 
     Raises:
-        TypeError: ``backend`` is not a ``Backend``, or a rate or the prefix is not what it must be.
+        TypeError: ``backend`` is not a ``Backend``, or a rate or the prefix has the wrong type.
         ValueError: There is no rate, a rate cannot be read, two rates have the same period, or an option is unknown.
         UnsupportedOperationError: The backend does not provide what the algorithm needs. The message names the verbs.
     """
@@ -87,8 +95,12 @@ class Throttle:
         self._rates = _check_rates(rates, algorithm)
         self._most = min(rate.most for rate in self._rates)
         prefix = check_prefix(prefix)
+        self._backend = backend
+        self._algorithm: Algorithm = algorithm
+        self._prefix = prefix
         self._on_error = on_error
         self._waiting: Waiting = IN_LOOP
+        self._queues: dict[str, _Queue] = {}
         self._limiter = limiter_for(backend, self._rates, algorithm, prefix)
         self._local: Limiter | None = None
         if on_error == "local":
@@ -110,13 +122,13 @@ class Throttle:
         """Count a hit if every rate allows it, and return whether they do. Atomic; a denied hit changes nothing.
 
         Args:
-            key: Who or what is limited: an address, a user, ``"login:" + name``.
+            key: What is limited: an address, a user, ``"login:" + name``.
             cost: How many hits it counts as.
 
         Raises:
             TypeError: The key is not a ``str``, or the cost not an ``int``.
             ValueError: The cost is less than 1, or more than the limit, so that it would never be allowed.
-            BackendError: The store is away or refuses to serve, and ``on_error`` is ``"raise"``.
+            BackendError: The store could not be reached or refused to serve, and ``on_error`` is ``"raise"``.
         """
         if cost.__class__ is not int or not 0 < cost <= self._most:
             cost = self._check_cost(cost)
@@ -124,7 +136,7 @@ class Throttle:
             key = check_key(key)
         try:
             return await self._limiter.allow(key, cost) == 1
-        except AWAY:
+        except UNAVAILABLE:
             if self._on_error == "raise":
                 raise
         if self._local is not None:
@@ -135,37 +147,39 @@ class Throttle:
         """Count a hit if every rate allows it, and return what they say. Atomic; a denied hit changes nothing.
 
         Args:
-            key: Who or what is limited.
+            key: What is limited.
             cost: How many hits it counts as.
 
         Raises:
             TypeError: The key is not a ``str``, or the cost not an ``int``.
             ValueError: The cost is less than 1, or more than the limit, so that it would never be allowed.
-            BackendError: The store is away or refuses to serve, and ``on_error`` is ``"raise"``.
+            BackendError: The store could not be reached or refused to serve, and ``on_error`` is ``"raise"``.
         """
-        return await self._decide(key, self._check_cost(cost))
+        return await self._decide(self._limiter, check_key(key), self._check_cost(cost))
 
-    async def peek(self, key: str) -> ThrottleResult:
-        """Return what the rates would say to a hit of cost 1, and count nothing.
+    async def peek(self, key: str, cost: int = 1) -> ThrottleResult:
+        """Return what the rates would say to a hit, and count nothing.
 
         Args:
-            key: Who or what is limited.
+            key: What is limited.
+            cost: How many hits it would count as.
 
         Raises:
-            TypeError: The key is not a ``str``.
-            BackendError: The store is away or refuses to serve, and ``on_error`` is ``"raise"``.
+            TypeError: The key is not a ``str``, or the cost not an ``int``.
+            ValueError: The cost is less than 1, or more than the limit, so that it would never be allowed.
+            BackendError: The store could not be reached or refused to serve, and ``on_error`` is ``"raise"``.
         """
-        return await self._decide(key, 0)
+        return await self._decide(self._limiter, check_key(key), -self._check_cost(cost))
 
     async def reset(self, key: str) -> None:
         """Forget all hits of a key.
 
         Args:
-            key: Who or what is limited.
+            key: What is limited.
 
         Raises:
             TypeError: The key is not a ``str``.
-            BackendError: The store is away or refuses to serve, whatever ``on_error`` is.
+            BackendError: The store could not be reached or refused to serve, whatever ``on_error`` is.
         """
         key = check_key(key)
         if self._local is not None:
@@ -175,44 +189,87 @@ class Throttle:
     async def wait(self, key: str, cost: int = 1, timeout: float | None = None) -> ThrottleResult:
         """Count a hit as soon as every rate allows it, sleeping until then.
 
-        It sleeps for as long as the rates say, and not at all if that is longer than it may: then the hit is denied at
-        once. Others may come first; then it sleeps again. Nobody's turn is kept.
+        Those that wait for one key of this object are served in order of arrival, whatever their costs; the first of
+        them sleeps for as long as the rates say, and the others wait for it. Hits of other processes, and those that do
+        not wait, may come first; then it sleeps again. A hit that would take longer than the timeout is denied as soon
+        as that is known, and at the end of its timeout a hit is tried once more, out of turn.
 
         Args:
-            key: Who or what is limited.
+            key: What is limited.
             cost: How many hits it counts as.
-            timeout: Seconds to sleep at most; ``None`` for as long as it takes.
+            timeout: Seconds to wait at most; ``None`` for as long as it takes.
 
         Returns:
             What the rates said last: ``allowed`` is ``False`` if it would have taken longer than ``timeout``.
 
         Raises:
-            TypeError: The key is not a ``str``, or a number not what it must be.
+            TypeError: The key is not a ``str``, or a number has the wrong type.
             ValueError: The cost is less than 1 or more than the limit, or the timeout is negative.
-            BackendError: The store is away or refuses to serve, and ``on_error`` is ``"raise"``.
+            BackendTimeoutError: The store did not answer in time, and ``on_error`` is ``"raise"``. The hit may have
+                been counted.
+            BackendError: The store could not be reached or refused to serve, and ``on_error`` is ``"raise"``.
         """
         cost = self._check_cost(cost)
-        until = None if timeout is None else self._waiting.now() + check_timeout(timeout)
-        while True:
-            result = await self._decide(key, cost)
-            pause = max(result.retry_after, _SHORTEST_SLEEP)
-            if result.allowed or (until is not None and self._waiting.now() + pause > until):
-                return result
-            await self._waiting.sleep(pause)
-
-    async def _decide(self, key: str, cost: int) -> ThrottleResult:
         key = check_key(key)
+        until = None if timeout is None else self._waiting.now() + check_timeout(timeout)
+        queue = self._queues.setdefault(key, _Queue())
+        waiter = queue.join(self._waiting.caller())
         try:
-            return result_of(self._rates, await self._limiter.decide(key, cost))
-        except AWAY:
+            if timeout == 0:
+                return await self._decide(self._limiter, key, cost)
+            if await queue.reach_front(waiter, self._waiting, until):
+                await self._sleep(queue.refill_delay(cost), until)
+            result = await self._wait_in_front(key, cost, until)
+            queue.note(result)
+            return result
+        finally:
+            self._leave(key, queue, waiter)
+
+    async def _wait_in_front(self, key: str, cost: int, until: float | None) -> ThrottleResult:
+        while True:
+            asked = self._waiting.now()
+            result = await self._decide_until(until, asked, key, cost)
+            if result.allowed:
+                return result
+            if until is not None and (asked >= until or asked + result.retry_after - _ROUNDING > until):
+                return result
+            await self._sleep(max(result.retry_after, _SHORTEST_SLEEP), until)
+
+    async def _sleep(self, seconds: float, until: float | None) -> None:
+        if until is not None:
+            seconds = min(seconds, until - self._waiting.now())
+        if seconds > 0:
+            await self._waiting.sleep(seconds)
+
+    async def _decide_until(self, until: float | None, now: float, key: str, cost: int) -> ThrottleResult:
+        """Decide within the timeout of a wait."""
+        if until is None:
+            return await self._decide(self._limiter, key, cost)
+        view = self._backend._with_timeout(max(until - now, _SHORTEST_CALL))
+        limiter = limiter_for(view, self._rates, self._algorithm, self._prefix)
+        try:
+            return await self._decide(limiter, key, cost)
+        except (BackendTimeoutError, OutcomeUnknownError) as error:
+            if self._waiting.now() < until:
+                raise
+            raise BackendTimeoutError("the store did not answer in time; the hit may have been counted") from error
+
+    def _leave(self, key: str, queue: _Queue, waiter: Waiter) -> None:
+        queue.leave(waiter)
+        if not queue and self._queues.get(key) is queue:
+            self._queues.pop(key, None)
+
+    async def _decide(self, limiter: Limiter, key: str, cost: int) -> ThrottleResult:
+        try:
+            return result_of(self._rates, await limiter.decide(key, cost))
+        except UNAVAILABLE:
             if self._on_error == "raise":
                 raise
         if self._local is not None:
-            return result_of(self._rates, await self._local.decide(key, cost))
-        rate = min(self._rates, key=lambda rate: rate.most)
+            return result_of(self._rates, await self._local.decide(key, cost), degraded=True)
         if self._on_error == "allow":
-            return ThrottleResult(True, rate.limit, rate.most, 0.0, 0.0)
-        return ThrottleResult(False, rate.limit, 0, PATIENCE, PATIENCE)
+            return ThrottleResult(True, self._most, self._most, 0.0, 0.0, degraded=True)
+        return ThrottleResult(False, self._most, 0, _RETRY_AFTER_FAILURE, _RETRY_AFTER_FAILURE, degraded=True)
 
     def _check_cost(self, cost: int) -> int:
         if isinstance(cost, bool) or not isinstance(cost, int):
@@ -222,6 +279,29 @@ class Throttle:
         if cost > self._most:
             raise ValueError(f"a cost of {cost} would never be allowed: the limit is {self._most}")
         return int(cost)
+
+
+class _Queue(Line):
+    """The waiters for one key, and what the last of them was told, so that the next one need not ask in vain."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._remaining: int | None = None
+        self._refilled = 0.0
+
+    def note(self, result: ThrottleResult) -> None:
+        """Note what the first waiter was told."""
+        if result.allowed and result.quotas:
+            self._remaining = result.remaining
+            self._refilled = time.monotonic() + max(
+                [quota.refill_after for quota in result.quotas if not quota.remaining], default=0.0
+            )
+
+    def refill_delay(self, cost: int) -> float:
+        """Return the seconds for which a hit of this cost will be denied, as far as that is known."""
+        if self._remaining is None or cost <= self._remaining:
+            return 0.0
+        return self._refilled - time.monotonic()
 
 
 def _check_rates(rates: tuple[str | Rate, ...], algorithm: Algorithm) -> tuple[Rate, ...]:

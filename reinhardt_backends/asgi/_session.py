@@ -27,7 +27,7 @@ from .._errors import BackendError, DeserializationError, SerializationError, Se
 from .._session._backoff import backoff_seconds
 from .._session._session import Session
 from .._session._store import SessionStore
-from .._throttle._throttle import AWAY
+from .._throttle._throttle import UNAVAILABLE
 from .._types import MISSING, TTL, check_ttl
 from .._values._codec import decode, encode
 from .._values._readers import type_name
@@ -149,7 +149,7 @@ class SessionMiddleware:
             for ticket in tickets:
                 if await self._store._was_rotated(ticket):
                     refusal = SessionConflictError("the session was given a new id after this request was sent")
-        except AWAY as error:
+        except UNAVAILABLE as error:
             if self._on_error == "raise":
                 raise
             refusal = error
