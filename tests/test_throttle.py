@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from collections import deque
@@ -781,16 +782,20 @@ async def test_redis_and_memory_decide_alike(place: Place) -> None:
 
 
 HOUR = 3_600_000_000
+# The latest time and the times in the numbers relative to now, then the lag. By name, which numbers are times.
+TIMES = {"fixed-window": (0,), "sliding-window": (0,), "gcra": ()}
 STATES = {
-    "fixed-window": [(HOUR // 2, 5), (-1, 5), (HOUR * 30, 5), (HOUR // 3, 9), (HOUR // 3, 0)],
+    "fixed-window": [(HOUR // 2, 5), (-1, 5), (HOUR // 3, 9), (HOUR // 3, 0)],
     "sliding-window": [
         (-HOUR // 2, 5, 0), (-HOUR // 4, 3, 9), (-HOUR // 4, 9, 0), (-HOUR * 5 // 4, 8, 9), (-HOUR * 3, 9, 9),
-        (HOUR // 2, 9, 0), (HOUR * 30, 9, 0),
     ],
-    "gcra": [
-        (-HOUR // 4, 6 * HOUR), (-HOUR // 20, 9 * HOUR), (0, 5 * HOUR), (HOUR // 2, 9 * HOUR), (HOUR * 30, 9 * HOUR),
-    ],
+    "gcra": [(6 * HOUR,), (9 * HOUR,), (5 * HOUR,), (0,)],
 }  # fmt: skip
+CLOCKS = [
+    (-HOUR // 4, 0), (-1, 0), (HOUR // 10, 0), (HOUR // 2, 0), (HOUR * 30, 0),
+    (HOUR // 10, HOUR // 2), (HOUR // 2, HOUR), (HOUR // 2, HOUR // 10), (HOUR * 30, HOUR * 31), (-1, HOUR // 2),
+    (-1, 5 * HOUR),
+]  # fmt: skip
 
 
 @everywhere("redis")
@@ -806,14 +811,19 @@ async def test_redis_and_memory_read_what_is_stored_alike(place: Place) -> None:
             ours = place.make(Throttle, *rates, algorithm=algorithm)
             theirs = Throttle(memory, *rates, algorithm=algorithm)  # type: ignore[arg-type]
             name = f"throttle:{algorithm}:{'+'.join(rates)}:k"
-            for at, *numbers in states:
-                for cost in (1, 3):
-                    here = round(clock() * 1e6)
-                    there = int(place.server.command("TIME").split(b"\r\n")[2]) * 1_000_000
-                    for store, now in ((memory, here), (place.verbs, there)):
-                        text = ",".join(map(str, (now + at, *numbers) * len(rates)))
-                        await store.set(name, text)
+            for (offset, lag), numbers in itertools.product(CLOCKS, states):
+                here = round(clock() * 1e6)
+                there = int(place.server.command("TIME").split(b"\r\n")[2]) * 1_000_000
+                for store, now in ((memory, here), (place.verbs, there)):
+                    latest = now + offset
+                    kept = [latest + n if at in TIMES[algorithm] else n for at, n in enumerate(numbers)]
+                    text = ",".join(map(str, [latest, *kept * len(rates), *([lag] if lag else [])]))
+                    await store.set(name, text, 10**6)
+                for cost in (3, 1):
                     one, other = await ours.hit("k", cost), drive(theirs.hit("k", cost))
-                    assert (one.allowed, one.remaining) == (other.allowed, other.remaining), (algorithm, at, numbers)
-                    assert one.reset_after == pytest.approx(other.reset_after, abs=5)
-                    assert one.retry_after == pytest.approx(other.retry_after, abs=5)
+                    what = algorithm, offset, lag, numbers, cost
+                    assert (one.allowed, one.remaining) == (other.allowed, other.remaining), what
+                    for first, second in zip(one.quotas, other.quotas, strict=True):
+                        assert first.reset_after == pytest.approx(second.reset_after, abs=5), what
+                        assert first.retry_after == pytest.approx(second.retry_after, abs=5), what
+                        assert first.refill_after == pytest.approx(second.refill_after, abs=5), what

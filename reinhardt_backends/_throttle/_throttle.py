@@ -33,7 +33,7 @@ _MOST_SIBLINGS: Final = 128
 
 _SHORTEST_SLEEP: Final = 0.001
 _ROUNDING: Final = 0.001
-"""Seconds by which a store may round up the time until a hit fits."""
+"""Seconds by which a store may round up the time until a hit fits, and an event loop the time of day."""
 
 _SHORTEST_CALL: Final = 0.1
 """A store gets these seconds to answer, however little is left of the timeout of ``wait``."""
@@ -231,13 +231,13 @@ class Throttle:
             result = await self._decide_until(until, asked, key, cost)
             if result.allowed:
                 return result
-            if until is not None and (asked >= until or asked + result.retry_after - _ROUNDING > until):
+            if until is not None and asked + result.retry_after - _ROUNDING > until:
                 return result
             await self._sleep(max(result.retry_after, _SHORTEST_SLEEP), until)
 
     async def _sleep(self, seconds: float, until: float | None) -> None:
         if until is not None:
-            seconds = min(seconds, until - self._waiting.now())
+            seconds = min(seconds, max(until - self._waiting.now(), _ROUNDING))
         if seconds > 0:
             await self._waiting.sleep(seconds)
 
@@ -301,7 +301,8 @@ class _Queue(Line):
         """Return the seconds for which a hit of this cost will be denied, as far as that is known."""
         if self._remaining is None or cost <= self._remaining:
             return 0.0
-        return self._refilled - time.monotonic()
+        # A loop may wake a task a little early, and another decision would cost more than the delay.
+        return self._refilled - time.monotonic() + _ROUNDING
 
 
 def _check_rates(rates: tuple[str | Rate, ...], algorithm: Algorithm) -> tuple[Rate, ...]:
