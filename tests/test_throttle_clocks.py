@@ -147,8 +147,8 @@ async def sleep(place: Place, seconds: float) -> None:
     if place.runtime == "sync":
         time.sleep(seconds)
     else:
-        end = anyio.current_time() + seconds
-        while (left := end - anyio.current_time()) > 0:
+        end = time.monotonic() + seconds  # A loop may keep a coarser clock.
+        while (left := end - time.monotonic()) > 0:
             await anyio.sleep(left)
 
 
