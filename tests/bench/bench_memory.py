@@ -2,10 +2,10 @@
 
 Run it with ``nox -s bench``, or from the root of the project with ``python tests/bench/bench_memory.py``.
 
-Every time is a ratio to a floor that is measured right beside each sample in the same process, and the median of all
-rounds: machines differ, ratios hardly. The floor of the verbs is awaiting a method whose body is ``return d.get(k)``,
-for the blocking face too. Memory is what tracemalloc counts between two points. The comparison with a plain dict leaves
-out the keys themselves, which both have; what is back after expiry counts them, since they go with the rest.
+Times are ratios to what is measured beside them, as ``table.py`` describes. The floor of the verbs is awaiting a method
+whose body is ``return d.get(k)``, for the blocking face and the components too. Memory is what tracemalloc counts
+between two points. The comparison with a plain dict leaves out the keys themselves, which both have; what is back after
+expiry counts them, since they go with the rest.
 
 Nothing here fails: a benchmark informs, and a test that measures time is a coin toss.
 """
@@ -19,74 +19,81 @@ import platform
 import statistics
 import time
 import tracemalloc
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, NamedTuple, Self
+from collections.abc import Callable, Iterable
+from typing import Any, Self
 
-from reinhardt_backends import MemoryBackend, SyncBackend
+if __package__:
+    from .table import Line, at_least, at_most, in_floors, report
+else:
+    from table import Line, at_least, at_most, in_floors, report
+
+from reinhardt_backends import Cache, MemoryBackend, SyncBackend, Throttle
 
 HOUR = 3600
 MIB = 2**20
 Insert = Callable[[str, float], Any]
 
 
-class Line(NamedTuple):
-    what: str
-    target: str
-    reached: str
-    fine: bool | None = None
-
-
-def ratio(what: str, limit: float | None, value: float) -> Line:
-    if limit is None:
-        return Line(what, "", f"{value:.2f} x")
-    return Line(what, f"<= {limit:g} x", f"{value:.2f} x", value <= limit)
-
-
-# Verbs, beside awaiting one look-up in a dict.
+# Verbs and components, beside awaiting one look-up in a dict: what, must, aim, and the statement.
 
 VERBS = (
-    ("get(key, str)", 2.6, 'await backend.get("k", str)'),
-    ('set(key, "active", 3600)', 5, 'await backend.set("k", "active", 3600)'),
-    ("increment(key, 60)", 5, 'await backend.increment("c", 60)'),
-    ("get(key, str), blocking", 2, 'face.get("k", str)'),
-    ('set(key, "active", 3600), blocking', 4.5, 'face.set("k", "active", 3600)'),
-    ("increment(key, 60), blocking", 4.5, 'face.increment("c", 60)'),
+    ("get(key, str)", 2.6, 2.3, 'await backend.get("k", str)'),
+    ('set(key, "active", 3600)', 4.8, 4, 'await backend.set("k", "active", 3600)'),
+    ("increment(key, 60)", 4.8, 4, 'await backend.increment("c", 60)'),
+    ("get(key, str), blocking", 2, None, 'face.get("k", str)'),
+    ('set(key, "active", 3600), blocking', 4.5, None, 'face.set("k", "active", 3600)'),
+    ("increment(key, 60), blocking", 4.5, None, 'face.increment("c", 60)'),
+    ("maxsize=10_000, lru: get", 5, 4.2, 'await lru.get("key:9999", str)'),
+    ("maxsize=10_000, lru: set of a key that is there", 10, 6, 'await lru.set("key:9999", "active", 3600)'),
+    ("maxsize=10_000, lru: set that evicts", 22, 12, 'await lru.set(f"new:{i}", "active", 3600)'),
+    ("maxsize=10_000, fifo: set that evicts", None, None, 'await fifo.set(f"new:{i}", "active", 3600)'),
+    ("maxsize=10_000, lfu: get", None, None, 'await lfu.get("key:9999", str)'),
+    ("maxsize=10_000, lfu: set that evicts", None, None, 'await lfu.set(f"new:{i}", "active", 3600)'),
+    ("get through one namespace", 4.5, 3.5, 'await view.get("k", str)'),
+    ("get through one namespace, blocking", 6, 4, 'view_face.get("k", str)'),
+    ("Throttle.allow, fixed-window", 9, 7, 'await fixed.allow("k")'),
+    ("Throttle.hit, fixed-window", 25, 18, 'await fixed.hit("k")'),
+    ("Throttle.allow, gcra", 18, 14, 'await gcra.allow("k")'),
+    ("Throttle.allow, sliding-window", 18, 14, 'await sliding.allow("k")'),
+    ("@cached hit, one argument", 6.5, 5, "await cached(1)"),
 )
+RATE = "1000000000/h"
 
 
-class Floor:
-    def __init__(self) -> None:
-        self.data = {"k": "active"}
+async def things() -> dict[str, Any]:
+    """Return what the statements use."""
+    names: dict[str, Any] = {"backend": MemoryBackend()}
+    for policy in ("lru", "fifo", "lfu"):
+        names[policy] = MemoryBackend(maxsize=10_000, policy=policy)
+    for backend in list(names.values()):
+        held = 1000 if backend is names["backend"] else 10_000
+        await backend.set_many({f"key:{number}": "active" for number in range(held)}, HOUR)
+    backend = names["backend"]
+    view = backend.namespace("n")
+    for store in (backend, view):
+        await store.set("k", "active", HOUR)
 
-    async def get(self, key: str) -> str | None:
-        return self.data.get(key)
+    @Cache(backend, ttl=HOUR).cached(key="cached/{number}")
+    async def cached(number: int) -> int:
+        return number
 
-
-def loop(statement: str, calls: int) -> Callable[..., Awaitable[None]]:
-    """Return a coroutine function that runs a statement so many times, with nothing else in the way."""
-    names: dict[str, Any] = {}
-    exec(f"async def loop(floor, backend, face):\n  for _ in range({calls}):\n    {statement}", names)
-    run: Callable[..., Awaitable[None]] = names["loop"]
-    return run
+    return names | {
+        "face": SyncBackend(backend),
+        "view": view,
+        "view_face": SyncBackend(view),
+        "fixed": Throttle(backend, RATE),
+        "gcra": Throttle(backend, RATE, algorithm="gcra"),
+        "sliding": Throttle(backend, RATE, algorithm="sliding-window"),
+        "cached": cached,
+    }
 
 
 async def verbs(rounds: int, calls: int) -> list[Line]:
-    floor, backend = Floor(), MemoryBackend()
-    things = (floor, backend, SyncBackend(backend))
-    await backend.set_many({f"key:{number}": "active" for number in range(1000)}, HOUR)
-    await backend.set("k", "active", HOUR)
-    bottom = loop('await floor.get("k")', calls)
+    names = await things()
     lines = []
-    for what, limit, statement in VERBS:
-        run = loop(statement, calls)
-        ratios = []
-        for _ in range(rounds + 1):
-            start = time.perf_counter()
-            await bottom(*things)
-            middle = time.perf_counter()
-            await run(*things)
-            ratios.append((time.perf_counter() - middle) / (middle - start))
-        lines.append(ratio(what, limit, statistics.median(ratios[1:])))
+    for what, must, aim, statement in VERBS:
+        cost = await in_floors(statement, rounds=rounds, calls=calls, **names)
+        lines.append(at_most(what, cost, must=must, aim=aim, unit="floors"))
     return lines
 
 
@@ -119,10 +126,10 @@ async def new_keys(rounds: int, held: int, fresh: int, spread: bool) -> float:
 async def growth(rounds: int, keys: int) -> list[Line]:
     few, many = min(keys, 1000), min(keys, 10_000)
     return [
-        ratio(f"new key, {few:,} there", 5.5, await new_keys(rounds, few, few, spread=False)),
-        ratio(f"new key, {few:,} there, each another ttl", None, await new_keys(rounds, few, few, spread=True)),
-        ratio(f"new key, {keys:,} there", 3, await new_keys(rounds, keys, many, spread=False)),
-        ratio(f"new key, {keys:,} there, each another ttl", 3, await new_keys(rounds, keys, many, spread=True)),
+        at_most(f"new key, {few:,} there", await new_keys(rounds, few, few, spread=False), 5.5),
+        at_most(f"new key, {few:,} there, each another ttl", await new_keys(rounds, few, few, spread=True)),
+        at_most(f"new key, {keys:,} there", await new_keys(rounds, keys, many, spread=False), 3),
+        at_most(f"new key, {keys:,} there, each another ttl", await new_keys(rounds, keys, many, spread=True), 3),
     ]
 
 
@@ -173,10 +180,10 @@ def memory(keys: int) -> list[Line]:
     tracemalloc.stop()
     back = 100 * (1 - left / filled)
     return [
-        Line(f"plain dict of {keys:,} (value, expiry)", "", f"{plain_size / MIB:.1f} MiB"),
-        ratio(f"memory of {keys:,} keys, each another ttl", 1.6, kept_size / plain_size),
-        Line(f"memory after a key is set {keys:,} times", "<= 1 KiB more", f"{max(grown, 0):,} B more", grown <= 1024),
-        Line(f"memory back after {keys:,} keys expired", ">= 80 %", f"{back:.0f} %", back >= 80),
+        at_most(f"plain dict of {keys:,} (value, expiry)", plain_size / MIB, unit="MiB"),
+        at_most(f"memory of {keys:,} keys, each another ttl, in plain dicts", kept_size / plain_size, 1.6),
+        at_most(f"more memory after a key is set {keys:,} times", max(grown, 0), 1024, unit="B"),
+        at_least(f"memory back after {keys:,} keys expired", back, 80, unit="%"),
     ]
 
 
@@ -243,35 +250,20 @@ def pauses(keys: int) -> list[Line]:
     backend = SyncBackend(MemoryBackend())
     collection = longest_collection(lambda key, ttl: backend.set(key, "active", ttl), keys)
     return [
-        Line(f"longest call while {keys:,} keys are swept", "<= 10 ms", f"{sweep:.2f} ms", sweep <= 10),
-        Line(f"longest insertion of {keys:,}, plain dict", "", f"{plain_growth:.2f} ms"),
-        Line(f"longest insertion of {keys:,}, backend", "", f"{growth:.2f} ms"),
-        Line(f"longest collection, {keys:,} in a plain dict", "", f"{plain_collection:.2f} ms"),
-        Line(
-            f"longest collection, {keys:,} in a backend",
-            f"<= {plain_collection + 10:.2f} ms",
-            f"{collection:.2f} ms",
-            collection <= plain_collection + 10,
-        ),
+        at_most(f"longest call while {keys:,} keys are swept", sweep, 10, unit="ms"),
+        at_most(f"longest insertion of {keys:,}, plain dict", plain_growth, unit="ms"),
+        at_most(f"longest insertion of {keys:,}, backend", growth, unit="ms"),
+        at_most(f"longest collection, {keys:,} in a plain dict", plain_collection, unit="ms"),
+        at_most(f"longest collection, {keys:,} in a backend", collection, plain_collection + 10, unit="ms"),
     ]
-
-
-# The table.
-
-
-def show(title: str, lines: list[Line]) -> None:
-    print(f"\n{title}")
-    for line in lines:
-        verdict = {None: "", True: "reached", False: "missed"}[line.fine]
-        print(f"  {line.what:52} {line.target:>13}  {line.reached:>12}  {verdict}", flush=True)
 
 
 def main(rounds: int, keys: int, calls: int) -> None:
     print(f"{platform.python_implementation()} {platform.python_version()}, medians of {rounds} rounds")
-    show("Verbs, in floors", asyncio.run(verbs(rounds, calls)))
-    show("New keys, in insertions into a plain dict", asyncio.run(growth(rounds, keys)))
-    show("Memory", memory(keys))
-    show("Pauses", pauses(keys))
+    report("Verbs, in floors", asyncio.run(verbs(rounds, calls)))
+    report("New keys, in insertions into a plain dict", asyncio.run(growth(rounds, keys)))
+    report("Memory", memory(keys))
+    report("Pauses", pauses(keys))
 
 
 if __name__ == "__main__":
