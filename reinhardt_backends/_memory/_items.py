@@ -125,21 +125,31 @@ class Items:
         """Store if ``allowed`` says so of the live item; with no seconds, keep its expiry. Takes the lock."""
         if key.__class__ is not str or not key.isascii():
             key = check_key(key)
-        with self._lock:
-            while True:
+        stores = True
+        lock = self._lock
+        try:
+            lock.acquire()
+            while stores:
                 now = self._clock()
                 if now >= self._due:
                     self._sweep(now)
                 item = self._data.get(key)
                 live = None if item is None or item[1] <= now else item
-                if allowed is not None and not allowed(live):
-                    return False
                 if seconds is not None:
                     expiry = now + seconds
                 else:
                     expiry = NEVER if live is None else live[1]
-                if self._swap(key, item, stored, expiry, now):
-                    return True
+                stores = allowed is None or allowed(live)
+                if stores and self._swap(key, item, stored, expiry, now):
+                    break
+        except BaseException:
+            try:  # noqa: SIM105 - a call of suppress() could be interrupted itself
+                lock.release()
+            except RuntimeError:
+                pass  # Interrupted while it waited for the lock.
+            raise
+        lock.release()
+        return stores
 
     def _count(self, key: str, ttl: TTL | None, by: int) -> int:
         """Do an increment that sets an expiry, leaves the small numbers, or fails. Takes the lock."""
