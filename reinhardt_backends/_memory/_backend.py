@@ -265,14 +265,14 @@ class MemoryBackend(Items, Backend):
                     with self._lock:
                         self._sweep(now)
                 return default
-            if now >= self._hit_due:
-                self._after_hit(key, now)
             # Validating may run anybody's code, so it is done without the lock, and before anything is changed.
             value = unpack(item[0], type, key)
             if renew is None:
+                if now >= self._hit_due:
+                    self._after_hit(key, now)
                 return value
             with self._lock:
-                now = self._clock()
+                now = self._turn()
                 if self._swap(key, item, item[0], now + seconds, now):
                     return value
 
