@@ -11,16 +11,13 @@ import threading
 import weakref
 from collections.abc import Awaitable, Callable
 from time import monotonic
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import anyio
 import anyio.from_thread
-import anyio.to_thread
 from anyio.lowlevel import EventLoopToken, checkpoint
 
-from ._base import AddressInfo, Parkable, Port, Runtime
-
-T = TypeVar("T")
+from ._base import Parkable, Port, Runtime
 
 
 def _until(deadline: float) -> anyio.CancelScope:
@@ -42,7 +39,7 @@ class AnyioPort(Port):
     _closed: type[Exception] = anyio.ClosedResourceError
 
     def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
+        super().__init__(sock)
         self._leading: Any = None
         self._pushing: Any = None
 
@@ -95,15 +92,17 @@ class AnyioPort(Port):
         if self._pushing is not None:
             self._pushing.cancel()
 
-    def close(self) -> None:
+    def hasten(self, deadline: float) -> None:
+        for scope in (self._leading, self._pushing):
+            if scope is not None:
+                scope.deadline = min(scope.deadline, self._until(deadline).deadline)
+
+    def close(self, *, reset: bool = False) -> None:
         if self._sock.fileno() >= 0:
             if self._leading is not None or self._pushing is not None:
                 self._notify_closing(self._sock)
             self.kick()
-            self._sock.close()
-
-    def close_silently(self) -> None:
-        self._sock.close()
+            self._close(reset=reset)
 
 
 class AnyioRuntime(Runtime):
@@ -136,15 +135,6 @@ class AnyioRuntime(Runtime):
 
     def yield_once(self) -> Awaitable[None]:
         return checkpoint()
-
-    async def resolve(self, host: str, port: int, deadline: float) -> list[AddressInfo]:
-        with _until(deadline):
-            found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            return list(found)
-        raise TimeoutError("the name was not resolved in time")
-
-    async def call_blocking(self, function: Callable[[], T]) -> T:
-        return await anyio.to_thread.run_sync(function)
 
     def run_soon(self, function: Callable[[], None]) -> bool:
         native = self._native()

@@ -1,11 +1,12 @@
 """The seam on asyncio and uvloop, by ``add_reader`` and bare futures.
 
-A reader stays registered with the loop once a connection has been used, since registering and removing it for every
-reply would cost more than the reply. When something arrives and nobody leads, the callback removes itself.
+A reader stays registered with the loop once a connection has been used: registering and removing it for every reply
+would cost more than the reply. When something arrives while no task leads, the callback removes itself. Callbacks are
+registered in an empty context, since they outlive the call that registers them and would keep its context alive.
 
-Nothing here holds the loop: a loop that ends without closing must be able to go, and take its connections with it.
-The same goes for timers: a port keeps the time at which its timer will ring, never the timer. Instead of one timer a
-call there is one a port, which looks at the deadline in force when it rings and sets itself again if need be.
+Nothing here holds the loop: a loop that ends without closing must be freed, and its connections with it. The same goes
+for timers: a port keeps the time at which its timer will ring, never the timer. There is one timer per port, not per
+call. When it rings it checks the deadline in force and sets itself again if need be.
 """
 
 from __future__ import annotations
@@ -17,20 +18,19 @@ import types
 import weakref
 from asyncio import Future, get_running_loop
 from collections.abc import Awaitable, Callable, Generator
+from contextvars import Context
 from math import inf
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any
 
-from ._base import AddressInfo, Parkable, Port, Runtime
-
-T = TypeVar("T")
+from ._base import Parkable, Port, Runtime
 
 
 class AsyncioPort(Port):
     """A socket registered with one asyncio loop."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
+        super().__init__(sock)
         self._fd = sock.fileno()
         self._loop: Callable[[], asyncio.AbstractEventLoop | None] = _nothing
         self._drain: Callable[[], bool] | None = None
@@ -67,7 +67,7 @@ class AsyncioPort(Port):
         else:
             self._arm(loop, deadline)
         self._loop = weakref.ref(loop)
-        loop.add_writer(self._fd, self._on_writable)
+        Context().run(loop.add_writer, self._fd, self._on_writable)
         self._writes = True
         try:
             await future
@@ -77,11 +77,12 @@ class AsyncioPort(Port):
                 self._leading = self._drain = None
             if self._writes:
                 self._writes = False
-                loop.remove_writer(self._fd)
+                if not loop.is_closed():
+                    loop.remove_writer(self._fd)
 
     def _watch(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
         if not self._reads:
-            loop.add_reader(self._fd, self._on_readable)
+            Context().run(loop.add_reader, self._fd, self._on_readable)
             self._reads = True
             self._loop = weakref.ref(loop)
         if deadline < self._rings_at:
@@ -103,7 +104,7 @@ class AsyncioPort(Port):
     def _arm(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
         if deadline < self._rings_at and deadline != inf:
             self._rings_at = deadline
-            loop.call_later(max(0.0, deadline - monotonic()), self._ring, deadline)
+            loop.call_later(max(0.0, deadline - monotonic()), self._ring, deadline, context=Context())
 
     def _ring(self, rings_at: float) -> None:
         if rings_at != self._rings_at:
@@ -123,7 +124,14 @@ class AsyncioPort(Port):
         _settle(self._leading)
         _settle(self._pushing)
 
-    def close(self) -> None:
+    def hasten(self, deadline: float) -> None:
+        self._lead_by = min(self._lead_by, deadline)
+        self._push_by = min(self._push_by, deadline)
+        loop = self._loop()
+        if loop is not None:
+            self._arm(loop, deadline)
+
+    def close(self, *, reset: bool = False) -> None:
         self.kick()
         loop = self._loop()
         if loop is not None and not loop.is_closed():
@@ -132,10 +140,7 @@ class AsyncioPort(Port):
             if self._writes:
                 loop.remove_writer(self._fd)
         self._reads = self._writes = False
-        self._sock.close()
-
-    def close_silently(self) -> None:
-        self._sock.close()
+        self._close(reset=reset)
 
 
 class AsyncioRuntime(Runtime):
@@ -167,17 +172,13 @@ class AsyncioRuntime(Runtime):
         future = who.waiter
         who.waiter = None
         if future is not None and not future.done():
-            future.set_result(None)
+            try:
+                future.set_result(None)
+            except RuntimeError:
+                return  # As in _settle; a context manager would cost as much again.
 
     def yield_once(self) -> Awaitable[None]:
         return _turn()
-
-    async def resolve(self, host: str, port: int, deadline: float) -> list[AddressInfo]:
-        async with asyncio.timeout(max(0.0, deadline - monotonic())):
-            return list(await get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM))
-
-    async def call_blocking(self, function: Callable[[], T]) -> T:
-        return await asyncio.to_thread(function)
 
     def run_soon(self, function: Callable[[], None]) -> bool:
         loop = self._loop()
@@ -195,7 +196,9 @@ class AsyncioRuntime(Runtime):
 
 def _settle(future: Future[None] | None) -> None:
     if future is not None and not future.done():
-        future.set_result(None)
+        # A loop that was closed with calls pending refuses callbacks.
+        with contextlib.suppress(RuntimeError):
+            future.set_result(None)
 
 
 @types.coroutine

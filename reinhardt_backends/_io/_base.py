@@ -15,15 +15,12 @@ Three rules keep the seam small.
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import struct
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeVar
-
-T = TypeVar("T")
-
-#: What ``socket.getaddrinfo`` returns for one address.
-AddressInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
+from typing import Any, Protocol
 
 
 class Parkable(Protocol):
@@ -34,6 +31,9 @@ class Parkable(Protocol):
 
 class Port(ABC):
     """One socket, as one runtime waits for it. At most one task leads and at most one pushes at any time."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
 
     @abstractmethod
     async def lead(self, drain: Callable[[], bool], deadline: float) -> None:
@@ -48,12 +48,37 @@ class Port(ABC):
         """Make the tasks that wait here return early."""
 
     @abstractmethod
-    def close(self) -> None:
-        """Stop waiting for the socket and close it. Called in the loop that the port serves. Idempotent."""
+    def hasten(self, deadline: float) -> None:
+        """Make the tasks that wait here return at this time at the latest."""
 
     @abstractmethod
+    def close(self, *, reset: bool = False) -> None:
+        """Stop waiting for the socket and close it. Called in the loop that the port serves. Idempotent.
+
+        Args:
+            reset: Discard what was not sent yet, and tell the peer so (RST).
+        """
+
     def close_silently(self) -> None:
         """Close the descriptor only: the loop has ended, or belongs to the parent of a fork."""
+        self._sock.close()
+
+    def _close(self, *, reset: bool) -> None:
+        if reset:
+            with contextlib.suppress(OSError):
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._sock.close()
+
+    def unacknowledged(self) -> int | None:
+        """Return how many bytes the peer has not acknowledged; ``None`` where the platform does not say."""
+        try:
+            import fcntl
+            import termios
+
+            answer = fcntl.ioctl(self._sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
+        except (ImportError, AttributeError, OSError, ValueError):
+            return None
+        return int(struct.unpack("i", answer)[0])
 
 
 class Runtime(ABC):
@@ -81,14 +106,6 @@ class Runtime(ABC):
     @abstractmethod
     def yield_once(self) -> Awaitable[None]:
         """Let every task that is ready to run do so once."""
-
-    @abstractmethod
-    async def resolve(self, host: str, port: int, deadline: float) -> list[AddressInfo]:
-        """The addresses of a host name. Raises ``TimeoutError`` at the deadline and ``OSError`` if there is none."""
-
-    @abstractmethod
-    async def call_blocking(self, function: Callable[[], T]) -> T:
-        """Run a function that may block without blocking the loop."""
 
     @abstractmethod
     def run_soon(self, function: Callable[[], None]) -> bool:

@@ -1,8 +1,7 @@
 """The seam on plain blocking waits: coroutines that run on it never suspend.
 
 ``poll()`` waits in the calling thread, so a coroutine written for the other runtimes runs to its end in one
-``send(None)``. A connection here belongs to one thread at a time; no one else is there to be woken, so parking does not
-arise except as a plain sleep.
+``send(None)``. A connection here belongs to one thread at a time, so parking is a plain sleep.
 
 Another thread cannot close a socket that this one is waiting for. It shuts it down, which wakes the wait; the owner
 closes it.
@@ -18,11 +17,8 @@ import time
 from collections.abc import Callable
 from math import ceil
 from time import monotonic
-from typing import TypeVar
 
-from ._base import AddressInfo, Parkable, Port, Runtime
-
-T = TypeVar("T")
+from ._base import Parkable, Port, Runtime
 
 _WAIT = 60.0
 
@@ -31,10 +27,11 @@ class BlockingPort(Port):
     """A socket that one thread waits for."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
+        super().__init__(sock)
         self._waits = _Waits(sock)
-        # A descriptor number that the owner has just closed may already be another file's.
-        self._closing = threading.Lock()
+        # A descriptor that the owner has just closed may already be another file's. Re-entrant, since a signal handler
+        # may close the backend while its thread closes this socket.
+        self._closing = threading.RLock()
 
     async def lead(self, drain: Callable[[], bool], deadline: float) -> None:
         readable = self._waits.readable
@@ -50,12 +47,12 @@ class BlockingPort(Port):
         with self._closing, contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
 
-    def close(self) -> None:
-        with self._closing:
-            self._sock.close()
+    def hasten(self, deadline: float) -> None:
+        raise AssertionError("a blocking connection has one call at a time")
 
-    def close_silently(self) -> None:
-        self._sock.close()
+    def close(self, *, reset: bool = False) -> None:
+        with self._closing:
+            self._close(reset=reset)
 
 
 class _PollWaits:
@@ -100,7 +97,7 @@ class BlockingRuntime(Runtime):
         return BlockingPort(sock)
 
     async def park(self, who: Parkable) -> None:
-        raise AssertionError("a blocking connection has one caller, who has nobody to wait for")
+        raise AssertionError("a blocking connection has one call at a time")
 
     async def park_until(self, who: Parkable, deadline: float) -> None:
         time.sleep(_seconds(deadline))  # noqa: ASYNC251 - the point of this runtime
@@ -110,12 +107,6 @@ class BlockingRuntime(Runtime):
 
     async def yield_once(self) -> None:
         return None
-
-    async def resolve(self, host: str, port: int, deadline: float) -> list[AddressInfo]:
-        return list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-
-    async def call_blocking(self, function: Callable[[], T]) -> T:
-        return function()
 
     def run_soon(self, function: Callable[[], None]) -> bool:
         function()

@@ -6,11 +6,26 @@ import contextlib
 import errno
 import os
 import socket
+import threading
 from collections.abc import Callable
+from contextvars import copy_context
 from time import monotonic
-from typing import Any
+from typing import Any, Final, TypeVar, cast
 
-from ._base import AddressInfo, Port, Runtime
+from ._base import Port, Runtime
+
+T = TypeVar("T")
+
+#: What ``socket.getaddrinfo`` returns for one address.
+AddressInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
+
+#: Seconds that a thread sleeps at a time: a lock has a limit to its timeout.
+LONGEST_WAIT: Final = 60.0
+
+#: When the kernel asks a silent peer, how often, and how many times; and how many milliseconds it may take to
+#: acknowledge what was sent. Each where the platform has it.
+_KEEPALIVE: Final = (("TCP_KEEPIDLE", 15), ("TCP_KEEPALIVE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
+_USER_TIMEOUT: Final = 30_000
 
 
 class Socket(socket.socket):
@@ -25,22 +40,29 @@ class Socket(socket.socket):
 
 
 class Attempt:
-    """One attempt to connect, so that closing can cut it short from outside."""
+    """One attempt to connect, which another task or thread can end.
 
-    __slots__ = ("_interrupt", "aborted", "port")
+    Attributes:
+        aborted: Whether it was ended from outside.
+        port: The port that it waits for, if there is one.
+    """
+
+    __slots__ = ("__weakref__", "_interrupt", "aborted", "port")
 
     def __init__(self) -> None:
         self.aborted = False
         self.port: Port | None = None
         self._interrupt: Callable[[], None] | None = None
 
-    def enter(self, port: Port, interrupt: Callable[[], None] | None = None) -> None:
-        """Register the port that the attempt waits for. ``interrupt`` ends the wait; the default is a kick."""
+    def enter(self, interrupt: Callable[[], None], port: Port | None = None) -> None:
+        """Register what ends the wait that begins now, and the port that is waited for."""
         self.port = port
-        self._interrupt = port.kick if interrupt is None else interrupt
+        self._interrupt = interrupt
+        if self.aborted:
+            interrupt()
 
     def leave(self) -> None:
-        """Unregister the port."""
+        """Unregister: the wait has ended."""
         self.port = self._interrupt = None
 
     def abort(self) -> None:
@@ -54,6 +76,55 @@ class Attempt:
         """Raise ``ConnectionAbortedError`` if the attempt was ended."""
         if self.aborted:
             raise ConnectionAbortedError(errno.ECONNABORTED, "closed while connecting")
+
+
+async def call_in_thread(runtime: Runtime, attempt: Attempt, function: Callable[[], T], deadline: float) -> T:
+    """Run a function that may block in a thread of its own, and return its result.
+
+    At the deadline, or when the attempt is ended, the thread is left to itself.
+
+    Raises:
+        TimeoutError: The deadline has passed.
+        ConnectionAbortedError: The attempt was ended.
+        Exception: What the function raises.
+    """
+    outcome: list[tuple[T | None, BaseException | None]] = []
+    caller = _Pause()
+    gate = threading.Lock()
+    gate.acquire()
+
+    def wake() -> None:
+        if runtime.suspends:
+            runtime.unpark(caller)
+        else:
+            with contextlib.suppress(RuntimeError):
+                gate.release()
+
+    def run() -> None:
+        try:
+            outcome.append((function(), None))
+        except BaseException as error:
+            outcome.append((None, error))
+        runtime.run_soon(wake)
+
+    threading.Thread(target=copy_context().run, args=(run,), daemon=True).start()
+    attempt.enter(wake)
+    try:
+        while not outcome:
+            attempt.check()
+            left = deadline - monotonic()
+            if left <= 0:
+                raise TimeoutError(errno.ETIMEDOUT, "no result in time")
+            if runtime.suspends:
+                await runtime.park_until(caller, deadline)
+            else:
+                gate.acquire(timeout=min(left, LONGEST_WAIT))
+    finally:
+        attempt.leave()
+    result, failure = outcome[0]
+    if failure is not None:
+        raise failure
+    return cast("T", result)
 
 
 def numeric_address(host: str, port: int) -> list[AddressInfo]:
@@ -92,8 +163,7 @@ async def connect_tcp(
         TimeoutError: Nothing answered before the deadline.
         OSError: The name does not resolve, or every address refused; the error of the last one.
     """
-    addresses = numeric_address(host, port) or await runtime.resolve(host, port, deadline)
-    attempt.check()
+    addresses = numeric_address(host, port) or await _resolve(runtime, attempt, host, port, deadline)
     failure: OSError = ConnectionRefusedError(errno.ECONNREFUSED, "no address to connect to")
     for left, (family, kind, protocol, _, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
         share = monotonic() + (deadline - monotonic()) / left
@@ -110,13 +180,30 @@ async def connect_tcp(
             failure = error
             continue
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if keepalive:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        _watch_path(sock, keepalive=keepalive)
         return sock, opened
     try:
         raise failure.with_traceback(None)
     finally:
         del failure
+
+
+async def _resolve(runtime: Runtime, attempt: Attempt, host: str, port: int, deadline: float) -> list[AddressInfo]:
+    def look_up() -> list[AddressInfo]:
+        return list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+
+    return await call_in_thread(runtime, attempt, look_up, deadline)
+
+
+def _watch_path(sock: socket.socket, *, keepalive: bool) -> None:
+    """Have the kernel find out that the path to the peer has died."""
+    if keepalive:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _KEEPALIVE:
+            if hasattr(socket, name):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT)
 
 
 async def connect_unix(runtime: Runtime, attempt: Attempt, path: str, deadline: float) -> tuple[socket.socket, Port]:
@@ -131,7 +218,7 @@ async def connect_unix(runtime: Runtime, attempt: Attempt, path: str, deadline: 
 async def _connect(runtime: Runtime, attempt: Attempt, sock: socket.socket, address: Any, deadline: float) -> Port:
     sock.setblocking(False)
     port = runtime.open(sock)
-    attempt.enter(port)
+    attempt.enter(port.kick, port)
     try:
         code = sock.connect_ex(address)
         # A unix socket whose backlog is full says EAGAIN and cannot be waited for; only connecting again helps.

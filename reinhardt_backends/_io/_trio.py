@@ -10,15 +10,13 @@ import socket
 import weakref
 from collections.abc import Awaitable, Callable
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any
 
 import trio
 from trio.lowlevel import Abort, RaiseCancelT, Task, TrioToken
 
 from ._anyio import AnyioPort
-from ._base import AddressInfo, Parkable, Port, Runtime
-
-T = TypeVar("T")
+from ._base import Parkable, Port, Runtime
 
 _current_task = trio.lowlevel.current_task
 _sleep = trio.lowlevel.wait_task_rescheduled
@@ -72,15 +70,6 @@ class TrioRuntime(Runtime):
 
     async def yield_once(self) -> None:
         await trio.lowlevel.checkpoint()
-
-    async def resolve(self, host: str, port: int, deadline: float) -> list[AddressInfo]:
-        with _until(deadline):
-            found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            return list(found)
-        raise TimeoutError("the name was not resolved in time")
-
-    async def call_blocking(self, function: Callable[[], T]) -> T:
-        return await trio.to_thread.run_sync(function)
 
     def run_soon(self, function: Callable[[], None]) -> bool:
         token = self._token()

@@ -17,8 +17,8 @@ from .._errors import BackendConnectionError, BackendError
 from .._io import current_loop
 from ._commands import ANYTHING, Kind, Reply
 from ._connections import LARGE, Node, SharedConnection
-from ._link import CallFailed, Link, describe
-from ._mux import Failure
+from ._link import CallFailed, Link
+from ._mux import Failure, describe
 from ._options import Options
 from ._pool import Pool
 from ._protocol import Refusal, error_for, is_read_only, is_unknown_script, pack, without_echo
@@ -78,8 +78,9 @@ class Client:
         """
         data = pack(args)
         del args
+        now = monotonic()
         if deadline is None:
-            deadline = monotonic() + self._timeout
+            deadline = now + self._timeout
         node = self._node
         trouble: CallFailed | Refusal | None = None
         try:
@@ -93,7 +94,8 @@ class Client:
                 and not (node.large and data in node.large)
             ):
                 link = connections.small.link
-                if link is not None and link.usable:
+                if link is not None and link.usable and now < link.fresh_until and not node.health.blocked:
+                    link.fresh_until = now + link.idle_limit
                     try:
                         reply = await link.exchange(data, 1, deadline)
                     except CallFailed as failed:
@@ -154,7 +156,7 @@ class Client:
 
     def blocking(self) -> Client:
         """Return a twin for callers without an event loop: its coroutines never suspend. Closing either closes both."""
-        return _BlockingClient(self._node).with_timeout(self._timeout)
+        return _BlockingClient(self._node, self._timeout)
 
     def _source(self, data: bytes) -> SharedConnection | Pool:
         """Return where the calling task or thread gets its connection from."""
@@ -187,21 +189,18 @@ class Client:
 
         ``trouble`` is how the first attempt ended, if there was one.
         """
-        history = History(kind, self._node.options.location, deadline)
+        history = History(kind, self._node.options.location, deadline, self._node.health)
         failure: BackendError
         try:
             while True:
                 source = self._source(data)
                 if trouble is not None:
-                    script = with_source(data) if isinstance(trouble, Refusal) and is_unknown_script(trouble) else None
-                    if script is None:
-                        await history.consider(_shown(trouble, data), source.rest)
-                    else:
-                        data = script
+                    data = await _before_next(history, trouble, data, source)
                     trouble = None
-                link = await source.connected(deadline)
+                link = await source.connected(deadline, kind)
                 try:
-                    reply = await link.exchange(data, count, deadline)
+                    await history.prepare(link)
+                    reply = await history.exchange(link, data, count)
                     trouble = refusal_in(reply, count)
                     if trouble is not None and is_read_only(trouble):
                         link.usable = False
@@ -209,11 +208,12 @@ class Client:
                         raise _out_of_step(link)
                 except CallFailed as failed:
                     trouble = failed.with_traceback(None)
-                    source.drop_idle()
+                    source.drop_idle(link)
                     continue
                 finally:
                     source.give_back(link)
                 if trouble is None:
+                    history.succeeded()
                     self._node.note_size(data, reply)
                     return reply
                 if kind is Kind.ONCE and count > 1 and not all(one.__class__ is Refusal for one in reply):
@@ -232,27 +232,28 @@ class Client:
 class _BlockingClient(Client):
     """A client whose callers are threads."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, timeout: float) -> None:
         self._node = node
-        self._timeout = node.options.timeout
+        self._timeout = timeout
 
     async def call(
         self, kind: Kind, *args: bytes | str | float, expects: Reply = ANYTHING, deadline: float | None = None
     ) -> Any:
         data = pack(args)
         del args
+        now = monotonic()
         if deadline is None:
-            deadline = monotonic() + self._timeout
+            deadline = now + self._timeout
         trouble: CallFailed | Refusal | None = None
         try:
             pool = self._node.pool
-            link = pool.take() if pool is not None else None
+            link = pool.take(now) if pool is not None and not self._node.health.blocked else None
             if pool is not None and link is not None:
                 try:
                     reply = await link.exchange(data, 1, deadline)
                 except CallFailed as failed:
                     trouble = failed.with_traceback(None)
-                    pool.drop_idle()
+                    pool.drop_idle(link)
                 else:
                     if reply.__class__ in expects.plain or expects.fits([reply]):
                         return reply
@@ -281,5 +282,17 @@ def _out_of_step(link: Link) -> CallFailed:
     return CallFailed(failure, sent=True)
 
 
-def _shown(trouble: CallFailed | Refusal, data: bytes) -> CallFailed | Refusal:
-    return without_echo(trouble, data) if isinstance(trouble, Refusal) else trouble
+async def _before_next(
+    history: History, trouble: CallFailed | Refusal, data: bytes, source: SharedConnection | Pool
+) -> bytes:
+    """Return what to send next, after a pause if one is due. Raise if the call must not be sent again."""
+    try:
+        if isinstance(trouble, Refusal):
+            script = with_source(data) if is_unknown_script(trouble) else None
+            if script is not None:
+                return script
+            trouble = without_echo(trouble, data)
+        await history.consider(trouble, source.rest)
+        return data
+    finally:
+        del data

@@ -15,17 +15,23 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections import OrderedDict, deque
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
 from time import monotonic
 from typing import Any, Final
 
 from .._errors import BackendClosedError, BackendError, BackendTimeoutError
 from .._io import Attempt, Runtime, current_loop, runtime_for
+from ._commands import Kind
 from ._link import Link
 from ._mux import Failure
 from ._options import Options
 from ._pool import Pool
-from ._retry import Outage, connect
+from ._retry import Health
+from ._silence import silence_within
+from ._source import Source
 
 #: From how many bytes on a command or a reply is large.
 LARGE: Final = 256 * 1024
@@ -41,7 +47,7 @@ class _Waiter:
         self.waiter: Any = None
 
 
-class SharedConnection:
+class SharedConnection(Source):
     """One connection that all callers of a loop share, and its replacements.
 
     Connecting is a role, like reading and writing: a running task takes it. Other callers park until the connection is
@@ -50,27 +56,25 @@ class SharedConnection:
     Args:
         runtime: The loop that it serves.
         options: How to reach the server.
-        outage: What is known about the server.
+        health: What is known about the server.
         peer: The connection for small values, if this is the one for large ones.
     """
 
     def __init__(
-        self, runtime: Runtime, options: Options, outage: Outage, *, peer: SharedConnection | None = None
+        self, runtime: Runtime, options: Options, health: Health, *, peer: SharedConnection | None = None
     ) -> None:
+        super().__init__(runtime, options, health, large=peer is not None)
         self.link: Link | None = None
-        self._runtime = runtime
-        self._options = options
-        self._outage = outage
         self._peer = peer
         self._closed = False
         self._attempt: Attempt | None = None
-        self._waiting: deque[_Waiter] = deque()
-        self._resting: _Waiter | None = None
+        self._waiting: dict[_Waiter, None] = {}
+        self._resting: dict[_Waiter, None] = {}
         #: How many attempts have ended, and the error of the last one.
         self._round = 0
         self._error: BackendError | None = None
 
-    async def connected(self, deadline: float) -> Link:
+    async def connected(self, deadline: float, kind: Kind) -> Link:
         """Return the connection, opened if need be.
 
         Raises:
@@ -79,6 +83,12 @@ class SharedConnection:
         while True:
             if self._closed:
                 raise BackendClosedError("the backend is closed")
+            outage = self._health.outage(kind)
+            if outage is not None:
+                if self._attempt is not None or not outage.may_probe():
+                    await self._await_probe(outage, deadline)
+                    continue
+                return await self._connect(partial(self._probe_outage, outage), deadline)
             link = self.link
             if link is not None and link.usable:
                 return link
@@ -87,30 +97,31 @@ class SharedConnection:
             if self._attempt is not None:
                 await self._await_attempt(deadline)
             else:
-                await self._open(deadline)
+                await self._connect(self._open_patiently, deadline)
 
     async def _await_attempt(self, deadline: float) -> None:
         seen = self._round
         caller = _Waiter()
-        self._waiting.append(caller)
+        self._waiting[caller] = None
         try:
             await self._runtime.park_until(caller, deadline)
         finally:
-            if caller in self._waiting:
-                self._waiting.remove(caller)
+            self._waiting.pop(caller, None)
         if self._round != seen and self._error is not None:
             raise copy_error(self._error)
 
-    async def _open(self, deadline: float) -> None:
+    async def _connect(self, way: Callable[[Attempt, float], Awaitable[Link]], deadline: float) -> Link:
+        """Connect for all callers in one of the ways of ``Source``, and use the connection from now on."""
         self._attempt = attempt = Attempt()
         shared: BackendError | None = None
-        peer = self._peer
         try:
-            self.link = link = await connect(
-                self._runtime, self._options, self._outage, attempt, deadline, self.rest, large=peer is not None
-            )
-            if peer is not None:
-                link.busy_peer = peer.is_busy
+            link = await way(attempt, deadline)
+            old, self.link = self.link, link
+            if self._peer is not None:
+                link.busy_peer = self._peer.is_busy
+            if old is not None and old.failure is None:
+                old.supersede()
+            return link
         except BackendError as error:
             # If only this caller's time was up, the others, which may have more, try for themselves.
             if monotonic() < deadline:
@@ -120,8 +131,19 @@ class SharedConnection:
             self._attempt = None
             self._error = shared
             self._round += 1
-            while self._waiting:
-                self._runtime.unpark(self._waiting.popleft())
+            self._wake(self._waiting)
+
+    async def ask(self, link: Link, deadline: float) -> None:
+        if self._health.answered >= link.silence.since + silence_within(self.patience):
+            link.supersede()
+        elif link is self.link and self._attempt is None and not self._health.down.known:
+            with suppress(BackendError):
+                await self._connect(self._probe, deadline)
+
+    def _wake(self, callers: dict[_Waiter, None]) -> None:
+        for caller in list(callers):
+            del callers[caller]
+            self._runtime.unpark(caller)
 
     def is_busy(self) -> bool:
         """Whether calls are in flight."""
@@ -132,29 +154,27 @@ class SharedConnection:
         if not link.usable:
             link.retire()
 
-    def drop_idle(self) -> None:
+    def drop_idle(self, link: Link) -> None:
         """Do nothing: there are no idle connections beside this one."""
 
     async def rest(self, until: float) -> None:
-        """Sleep, until the connection is closed at the latest."""
-        self._resting = caller = _Waiter()
+        caller = _Waiter()
+        self._resting[caller] = None
         try:
             if not self._closed:
                 await self._runtime.park_until(caller, until)
         finally:
-            self._resting = None
+            self._resting.pop(caller, None)
 
     def close(self) -> None:
         """End every call that uses the connection or waits for one. Called in the loop. Idempotent."""
         self._closed = True
         if self._attempt is not None:
             self._attempt.abort()
-        if self._resting is not None:
-            self._runtime.unpark(self._resting)
         if self.link is not None:
             self.link.fail(Failure(Failure.CLOSED, "the backend was closed"))
-        while self._waiting:
-            self._runtime.unpark(self._waiting.popleft())
+        self._wake(self._resting)
+        self._wake(self._waiting)
 
     def close_silently(self) -> None:
         """Close the descriptors only: the loop has ended, or this is the child of a fork."""
@@ -173,14 +193,14 @@ class LoopConnections:
         loop: The loop, referred to weakly.
         runtime: How to wait in it.
         options: How to reach the server.
-        outage: What is known about the server.
+        health: What is known about the server.
     """
 
-    def __init__(self, loop: weakref.ref[Any], runtime: Runtime, options: Options, outage: Outage) -> None:
+    def __init__(self, loop: weakref.ref[Any], runtime: Runtime, options: Options, health: Health) -> None:
         self.loop = loop
         self.runtime = runtime
-        self.small = SharedConnection(runtime, options, outage)
-        self.large = SharedConnection(runtime, options, outage, peer=self.small)
+        self.small = SharedConnection(runtime, options, health)
+        self.large = SharedConnection(runtime, options, health, peer=self.small)
 
     def close(self) -> None:
         """Close both connections, in the loop."""
@@ -215,9 +235,10 @@ class Node:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.outage = Outage(options.timeout)
+        self.health = Health(options.timeout)
         self.closed = False
-        self.lock = threading.Lock()
+        # Re-entrant, since a signal handler or a finalizer may call or close in the middle of a call of its thread.
+        self.lock = threading.RLock()
         #: The connections of each loop, by the identity of the loop.
         self.loops: dict[int, LoopConnections] = {}
         self.pool: Pool | None = None
@@ -238,8 +259,10 @@ class Node:
                     if other.loop() is None or other.runtime.is_over():
                         self.loops.pop(key, None)
                         other.close_silently()
-                connections = LoopConnections(self._watch(loop), runtime, self.options, self.outage)
+                connections = LoopConnections(self._watch(loop), runtime, self.options, self.health)
                 self.loops[id(loop)] = connections
+            # A signal handler may have closed the node in between.
+            self.check_open()
         return connections
 
     def _watch(self, loop: Any) -> weakref.ref[Any]:
@@ -261,7 +284,7 @@ class Node:
         with self.lock:
             self.check_open()
             if self.pool is None:
-                self.pool = Pool(self.options, self.outage)
+                self.pool = Pool(self.options, self.health)
             return self.pool
 
     def check_open(self) -> None:
@@ -276,7 +299,8 @@ class Node:
             loops, self.loops = self.loops, {}
             pool, self.pool = self.pool, None
         here = _loop_or_none() if loops else None
-        for connections in loops.values():
+        # Copies: a loop that is freed meanwhile removes its entry.
+        for connections in list(loops.values()):
             if here is not None and connections.loop() is here:
                 connections.close()
             else:
@@ -286,20 +310,23 @@ class Node:
 
     def after_fork(self) -> None:
         """Start afresh in the child: threads of the parent may hold locks, and the connections are the parent's."""
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
+        self.health = Health(self.options.timeout)
         loops, self.loops = self.loops, {}
         pool, self.pool = self.pool, None
-        for connections in loops.values():
+        for connections in list(loops.values()):
             connections.close_silently()
         if pool is not None:
             pool.close_silently()
 
     def __del__(self) -> None:
-        _nodes.pop(id(self), None)
-        for connections in self.loops.values():
-            connections.close_in_its_loop()
-        if self.pool is not None:
-            self.pool.close()
+        # May run at any time, for an object of which only a part was made, and while the interpreter ends.
+        with suppress(Exception):
+            _nodes.pop(id(self), None)
+            for connections in list(self.loops.values()):
+                connections.close_in_its_loop()
+            if self.pool is not None:
+                self.pool.close()
 
     def note_size(self, data: bytes, reply: Any) -> None:
         """Remember whether the reply to this command is large."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from functools import partial
+from math import inf
 from time import monotonic
 from typing import Any, Final, cast
 
@@ -22,10 +24,10 @@ from .._errors import (
     BackendTimeoutError,
     ResponseError,
 )
-from .._io import Attempt, Port, Runtime, connect_tcp, connect_unix
+from .._io import Attempt, Port, Runtime, call_in_thread, connect_tcp, connect_unix
 from .._types import Secret
-from ._link import CallFailed, Link, bare, describe
-from ._mux import Failure
+from ._link import CallFailed, Link
+from ._mux import Failure, ServerClient, bare, describe
 from ._options import Options, check_encodes
 from ._protocol import Refusal, error_for, pack, parse, without_echo
 from ._wire import PlainWire, TlsWire, Wire
@@ -104,7 +106,7 @@ async def _connect(
         if monotonic() >= deadline:
             raise TimeoutError("no answer to the TLS handshake")
 
-    attempt.enter(port)
+    attempt.enter(port.kick, port)
     try:
         wire = TlsWire(sock, context, options.host if options.path is None else None)
         await wire.handshake(port, deadline, check)
@@ -119,17 +121,19 @@ async def _connect(
 async def _greet(link: Link, runtime: Runtime, options: Options, attempt: Attempt, port: Port, deadline: float) -> Link:
     """Authenticate, set the name and select the database, in one round trip."""
     closed = Failure(Failure.CLOSED, "the backend was closed while connecting")
-    attempt.enter(port, partial(link.fail, closed) if runtime.suspends else link.cut)
     try:
-        credentials = await _credentials(runtime, options)
+        credentials = await _credentials(runtime, options, attempt, deadline)
+        attempt.enter(partial(link.fail, closed) if runtime.suspends else link.cut, port)
         # Replies stay out of the variables here: what the peer repeats of the credentials would be in the traceback.
-        outcome = _judge_hello(await _ask(link, options, *_hello(options, credentials), deadline), options)
+        outcome = _judge_hello(link, await _ask(link, options, *_hello(options, credentials), deadline), options)
         if outcome is _UNKNOWN_HELLO:
             # What is older than RESP3, or a proxy, may know no HELLO and still serve RESP2.
             outcome = _judge(await _ask(link, options, *_classic(options, credentials), deadline), options)
         if isinstance(outcome, BackendError):
             raise outcome
-        link.client_id = outcome
+        if options.path is not None:
+            # The socket of a connection within one machine always tells its state.
+            link.idle_limit = link.fresh_until = inf
     except BaseException as error:
         link.fail(Failure(Failure.BROKEN, "the handshake failed"))
         # Who closes the client cuts the connection, which looks like any other failure of it.
@@ -167,8 +171,8 @@ def _cut(reply: Any, data: Secret[bytes]) -> Any:
     return without_echo(reply, data.reveal()) if isinstance(reply, Refusal) else reply
 
 
-def _judge_hello(replies: list[Any], options: Options) -> BackendError | int | None:
-    """Return the number that the server gave the connection, if it said it, or what is wrong."""
+def _judge_hello(link: Link, replies: list[Any], options: Options) -> BackendError | None:
+    """Return what is wrong, if something is. Note the number of the connection, and the role of the server."""
     hello, *others = replies
     if isinstance(hello, Refusal):
         return _UNKNOWN_HELLO if options.protocol == 2 and _is_unknown(hello) else _judge(replies, options)
@@ -182,8 +186,11 @@ def _judge_hello(replies: list[Any], options: Options) -> BackendError | int | N
         return BackendConnectionError(
             f"{options.location} is a node of a Redis Cluster: connect with a redis+cluster:// url"
         )
-    number = said.get(b"id")
-    return _judge(others, options) or (number if isinstance(number, int) else None)
+    number, role = said.get(b"id"), said.get(b"role")
+    if isinstance(number, int):
+        link.client = ServerClient(number, link.opened)
+    link.is_replica = role in (b"replica", b"slave")
+    return _judge(others, options)
 
 
 def _judge(replies: list[Any], options: Options) -> BackendError | None:
@@ -235,7 +242,9 @@ def _is_unknown(reply: Any) -> bool:
     return isinstance(reply, Refusal) and parse(reply)[1].lower().startswith(("unknown command", "unsupported command"))
 
 
-async def _credentials(runtime: Runtime, options: Options) -> tuple[str, Secret[str]] | None:
+async def _credentials(
+    runtime: Runtime, options: Options, attempt: Attempt, deadline: float
+) -> tuple[str, Secret[str]] | None:
     """User name (or ``""``) and password; ``None`` if there are none to give."""
     provider = options.credential_provider
     if provider is None:
@@ -245,9 +254,13 @@ async def _credentials(runtime: Runtime, options: Options) -> tuple[str, Secret[
         return options.username or "", password if isinstance(password, Secret) else Secret("")
     failed: str
     try:
-        return _pair(await _from_provider(runtime, provider))
+        return _pair(await _from_provider(runtime, provider, attempt, deadline))
     except Exception as error:
         failed = type(error).__name__
+    if attempt.aborted:
+        raise BackendClosedError("the backend was closed while connecting")
+    if monotonic() >= deadline:
+        raise BackendTimeoutError(f"the credential provider for {options.location} did not answer in time")
     raise AuthenticationError(f"the credential provider for {options.location} failed with {failed}")
 
 
@@ -258,7 +271,9 @@ def _pair(given: Any) -> tuple[str, Secret[str]]:
     return pair
 
 
-async def _from_provider(runtime: Runtime, provider: Any) -> Any:
+async def _from_provider(runtime: Runtime, provider: Any, attempt: Attempt, deadline: float) -> Any:
+    import anyio
+
     asynchronous: Callable[[], Awaitable[Any]] | None = getattr(provider, "get_credentials_async", None)
     # redis-py's own base class only warns and calls the other one.
     kind = cast("Any", type(provider))
@@ -267,22 +282,16 @@ async def _from_provider(runtime: Runtime, provider: Any) -> Any:
     if getattr(kind, "get_credentials", None) is CredentialProvider.get_credentials:
         blocking = None
     if runtime.suspends and asynchronous is not None and not inherited:
-        return await asynchronous()
+        with anyio.CancelScope(deadline=anyio.current_time() + deadline - monotonic()) as scope:
+            attempt.enter(scope.cancel)
+            return await asynchronous()
+        raise TimeoutError
     if blocking is not None:
-        return await runtime.call_blocking(blocking)
+        return await call_in_thread(runtime, attempt, blocking, deadline)
     if asynchronous is None:
         raise TypeError("no get_credentials")
-    return _run_elsewhere(asynchronous)
-
-
-def _run_elsewhere(asynchronous: Callable[[], Awaitable[Any]]) -> Any:
-    """Run a coroutine for a blocking caller, whose thread may have a loop of its own, in a loop in another thread."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    import anyio
-
-    with ThreadPoolExecutor(1) as executor:
-        return executor.submit(anyio.run, asynchronous).result()
+    # For a blocking caller, whose thread and context may have a loop of their own, in a loop in another thread.
+    return await call_in_thread(runtime, attempt, partial(Context().run, anyio.run, asynchronous), deadline)
 
 
 def _tls_failure(options: Options, error: BaseException) -> BackendConnectionError:

@@ -13,18 +13,23 @@ whose deadline has passed. What has arrived is read before anything is judged la
 
 Before the first write after idling, one read that does not wait: at the end of the stream the connection is given up
 before anything was sent, and a message that the server sent unasked is not taken for a reply.
+
+While it waits, the leader also judges the connection now and then (``_check``, ``_silence``). If it is silent, the
+``Watch`` asks over a second connection. If it is stuck for the ``timeout`` of the backend and the oldest reply that is
+due belongs to a call that has ended, it is given up. A connection given up while the peer may be alive is reset.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
+from math import inf
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from .._io import Port, Runtime
-from ._mux import MAX_SLOTS, MAX_UNSENT, Failure, Mux, Slot
+from .._io import Attempt, Port, Runtime
+from ._mux import MAX_SLOTS, MAX_UNSENT, Failure, Mux, ServerClient, Slot, bare, describe
 from ._protocol import NOTHING, Parser, ProtocolError, Refusal
+from ._silence import SILENCE, Silence, silence_within
 from ._wire import Wire
 
 #: How much is read before others get their turn: the size of the buffer, and how often it is filled.
@@ -34,6 +39,28 @@ TURNS: Final = 4
 #: On a connection for large values while there is something else to do, and while there is not.
 LARGE_BUFFER: Final = 16 * 1024
 LARGE_TURNS: Final = 16
+
+
+#: After how many seconds without a call the state of a TCP connection is unknown.
+IDLE: Final = 30.0
+
+
+class Watch(Protocol):
+    """What a connection in use reports to."""
+
+    @property
+    def patience(self) -> float:
+        """For how many seconds no complete reply may come while replies are due."""
+        ...
+
+    def heard(self) -> None:
+        """Note that the server has sent something."""
+
+    def silent(self, since: float) -> None:
+        """Note that calls have waited since then, and that the server has sent nothing."""
+
+    async def ask(self, link: Link, deadline: float) -> None:
+        """Find out over a second connection whether a silent one should be given up."""
 
 
 class CallFailed(Exception):
@@ -60,8 +87,6 @@ class Link:
         self.mux = Mux(runtime.unpark)
         self.failure: Failure | None = None
         self.retired = False
-        #: The number of the connection on the server, if the server said it.
-        self.client_id: int | None = None
         #: Whether new calls may come.
         self.usable = True
         self._runtime = runtime
@@ -76,10 +101,29 @@ class Link:
         #: Says whether calls on another connection need the loop as well.
         self.busy_peer: Callable[[], bool] | None = None
         #: Calls that wait for room in the queue, and how many were admitted and have not appended yet.
-        self._queued: deque[Slot] = deque()
+        self._queued: dict[Slot, None] = {}
         self._admitted = 0
         #: Whether the writer waits without reading, because another task leads.
         self._writes_only = False
+        #: When the tasks that wait for the socket wake at the latest.
+        self._wakes_at = inf
+        #: What the connection reports to, once it is in use.
+        self.watch: Watch | None = None
+        #: How often the leader judges the connection while it waits.
+        self._tick = SILENCE / 2
+        #: The connection as the server knows it, and whether the server said that it is a replica.
+        self.client: ServerClient | None = None
+        self.is_replica = False
+        #: What occupies its place in a pool.
+        self.place: Attempt | None = None
+        #: For how many seconds without a call the socket tells the state of the connection, and until when it does.
+        self.idle_limit = IDLE
+        self.opened = now = monotonic()
+        self.fresh_until = now + IDLE
+        self.silence = Silence()
+        self._asking = False
+        #: Whether it was reported as silent, and nothing was received since.
+        self._troubled = False
         parser = Parser()
         self._feed = parser.feed
         self._gets = parser.gets
@@ -98,7 +142,7 @@ class Link:
         slot: Slot | None = None
         try:
             if mux.leader is None and mux.writer is None and self.failure is None:
-                self.drain()
+                self._read_unasked()
             if entered:
                 self._admitted -= 1
             if self.failure is not None:
@@ -110,6 +154,8 @@ class Link:
                 elif mux.leader is None:
                     await self._lead(slot)
                 else:
+                    if deadline < self._wakes_at:
+                        self._hasten(deadline)
                     await self._park(slot)
         except BaseException as error:
             self._drop_call(slot, error)
@@ -124,13 +170,23 @@ class Link:
 
     async def _lead(self, slot: Slot) -> None:
         mux = self.mux
+        begun, received, replies = monotonic(), mux.received, mux.replies
+        wake = self._next_wake(slot, begun)
+        if slot.done:
+            return
         mux.leader = slot
         try:
-            await self._port.lead(self.drain, min(mux.next_deadline(), slot.deadline))
+            await self._port.lead(self.drain, wake)
+        except BaseException:
+            self._look(begun, received, replies)
+            raise
         finally:
             mux.leader = None
         if not slot.done:
-            self._judge()
+            self._look(begun, received, replies)
+            await self._check(slot)
+        elif self._troubled:
+            self._recover()
 
     async def _write(self, slot: Slot) -> None:
         mux = self.mux
@@ -139,21 +195,96 @@ class Link:
             if mux.woken > 1 or len(mux.slots) > 1:
                 await self._yield_once()
             while not self._flush() and not slot.done:
+                begun = monotonic()
+                self._look(begun, mux.received, mux.replies)
+                wake = self._next_wake(slot, begun)
+                if slot.done:
+                    return
                 if mux.leader is None:
                     mux.leader = slot
                     try:
-                        await self._port.push(self.drain, mux.next_deadline())
+                        await self._port.push(self.drain, wake)
                     finally:
                         mux.leader = None
                 else:
                     self._writes_only = True
                     try:
-                        await self._port.push(None, mux.next_deadline())
+                        await self._port.push(None, wake)
                     finally:
                         self._writes_only = False
-                self._judge()
+                await self._check(slot)
         finally:
             mux.writer = None
+
+    def _hasten(self, deadline: float) -> None:
+        self._wakes_at = deadline
+        self._port.hasten(deadline)
+
+    def _next_wake(self, slot: Slot, now: float) -> float:
+        """When a task that begins to wait for the socket must wake: at the earliest deadline, or to judge."""
+        mux = self.mux
+        self._give_up_if_stuck(now)
+        self._wakes_at = wake = min(mux.next_deadline(), slot.deadline, now + self._tick)
+        return wake
+
+    def _look(self, begun: float, received: int, replies: int) -> None:
+        if self.silence.look(begun, received, replies) and self._troubled:
+            self._recover()
+
+    def _recover(self) -> None:
+        self._troubled = False
+        if self.watch is not None:
+            self.watch.heard()
+
+    async def _check(self, slot: Slot) -> None:
+        """Judge the connection after a wait that brought ``slot`` no reply, and end the calls that are late."""
+        mux = self.mux
+        silence = self.silence
+        now = monotonic()
+        late = mux.next_deadline() <= now
+        if self.failure is not None or not (late or now - silence.no_reply_since >= self._tick):
+            return
+        self._read_all()
+        self._look(now, mux.received, mux.replies)
+        if late:
+            mux.expire(now, Failure(Failure.EXPIRED, "the server did not answer in time"))
+        watch = self.watch
+        if watch is None or not mux.slots:
+            return
+        silent = now - silence.since >= 2 * self._tick
+        if late or silent:
+            self._troubled = True
+            watch.silent(silence.since)
+        if self._give_up_if_stuck(now) or silence.ended_by_progress(mux, self._port) or not silent:
+            return
+        if not slot.done and not self._asking:
+            self._asking = True
+            try:
+                self._wake_next()
+                await watch.ask(self, slot.deadline)
+            finally:
+                self._asking = False
+
+    def _give_up_if_stuck(self, now: float) -> bool:
+        """Fail if the oldest reply that is due has no caller, and no reply was completed for the backend's timeout."""
+        watch = self.watch
+        if watch is None or not self.silence.is_stuck(self.mux, now, watch.patience):
+            return False
+        self._read_all()
+        if self.silence.is_stuck(self.mux, now, watch.patience):
+            self.fail(Failure(Failure.SILENT, "the server stopped answering"))
+        return self.failure is not None
+
+    def supersede(self) -> None:
+        """Another connection, which the server has answered, takes the place of this one.
+
+        A silent connection is given up. One that has spoken in the meantime ends its calls in flight and closes.
+        """
+        self._read_all()
+        if self.failure is None and self.silence.holds(self.mux) and self.mux.slots:
+            self.fail(Failure(Failure.SILENT, "the server answers on another connection only"))
+        else:
+            self.retire()
 
     def _flush(self) -> bool:
         """Send what there is to send. True if nothing is left, or nothing can be sent any more."""
@@ -176,6 +307,12 @@ class Link:
             self.fail(Failure(Failure.BROKEN, "the connection was interrupted while sending"))
             raise
         return True
+
+    def _read_unasked(self) -> None:
+        """Read what arrived while no task led, and give the connection up if it is stuck with calls that have ended."""
+        self._read(self._turns)
+        if self.mux.slots:
+            self._give_up_if_stuck(monotonic())
 
     def drain(self) -> bool:
         """Read what has arrived and hand it out. True if the leader should check its slot."""
@@ -233,15 +370,6 @@ class Link:
         else:
             self.fail(Failure(Failure.BROKEN, "the server sent a reply that no call expected"))
 
-    def _judge(self) -> None:
-        """End late calls, and the connection with them if it is dead."""
-        mux = self.mux
-        if self.failure is not None or monotonic() < mux.next_deadline():
-            return
-        self._read_all()
-        if mux.expire(monotonic(), Failure(Failure.EXPIRED, "the server did not answer in time")):
-            self.fail(Failure(Failure.SILENT, "the server stopped answering"))
-
     def _drop_call(self, slot: Slot | None, error: BaseException) -> None:
         if slot is not None:
             if not slot.done:
@@ -282,8 +410,8 @@ class Link:
     async def _enter(self, deadline: float) -> None:
         """Wait for room in the queue; read and write for the others if none of them is left to do so."""
         mux = self.mux
-        caller = Slot(1, deadline, 0, 0)
-        self._queued.append(caller)
+        caller = Slot(1, deadline, 0)
+        self._queued[caller] = None
         try:
             while not caller.done:
                 if monotonic() >= deadline:
@@ -300,14 +428,15 @@ class Link:
             if caller.done:
                 self._admitted -= 1
             else:
-                self._queued.remove(caller)
+                self._queued.pop(caller, None)
             self._wake_next()
             raise
 
     def _admit(self) -> None:
         """Admit queued calls while there is room; all of them if the connection has failed, so that they find out."""
         while self._queued and (self.failure is not None or not self._is_full()):
-            caller = self._queued.popleft()
+            caller = next(iter(self._queued))
+            del self._queued[caller]
             caller.done = True
             self._admitted += 1
             if caller.waiter is not None:
@@ -326,11 +455,13 @@ class Link:
         """Close, and end every call in flight. Called in the loop or thread that the link serves. Idempotent."""
         if self.failure is not None:
             return
+        failure.client = self.client
         self.failure = failure
         self.usable = False
+        in_flight = bool(self.mux.slots or self.mux.out)
         self.mux.fail(failure)
         self.mux.out.clear()
-        self._port.close()
+        self._port.close(reset=in_flight and failure.reason != Failure.CLOSED)
         self._admit()
 
     def close_silently(self) -> None:
@@ -339,6 +470,17 @@ class Link:
         self.usable = False
         self._port.close_silently()
 
+    def use(self, watch: Watch) -> None:
+        """Begin to serve calls: report to ``watch`` what happens."""
+        self.watch = watch
+        self._tick = silence_within(watch.patience) / 2
+
+    def occupy(self, place: Attempt) -> None:
+        """Keep a place of a pool alive. Ending it wakes the thread that uses the connection."""
+        # The place must not refer to the connection: a connection that is dropped must be freed at once.
+        self.place = place
+        place.enter(self._port.kick, self._port)
+
     def cut(self) -> None:
         """Wake the thread that uses a blocking link, from another one; its next read ends the stream."""
         self._port.kick()
@@ -346,15 +488,3 @@ class Link:
     def is_clean(self) -> bool:
         """Whether nothing is in flight, so that the link can be used again."""
         return self.failure is None and not self.mux.slots and not self.mux.out
-
-
-def describe(error: BaseException) -> str:
-    """An operating system error in words."""
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return str(text)
-
-
-def bare(error: BaseException) -> BaseException:
-    """An error without the frames that it came through, whose variables could hold what was sent or received."""
-    error.__context__ = None
-    return error.with_traceback(None)

@@ -17,7 +17,7 @@ Offsets into the stream of bytes tell what was sent: a single command that did n
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from math import inf
 from typing import Any, Final
 
@@ -36,9 +36,10 @@ class Failure:
             the deadline of the slot passed.
         text: The same in words, for error messages.
         cause: The error that caused it, if there was one.
+        client: The connection as the server knows it, if the connection has ended and the server said so once.
     """
 
-    __slots__ = ("cause", "reason", "text")
+    __slots__ = ("cause", "client", "reason", "text")
 
     BROKEN: Final = "broken"
     SILENT: Final = "silent"
@@ -49,20 +50,48 @@ class Failure:
         self.reason = reason
         self.text = text
         self.cause = cause
+        self.client: ServerClient | None = None
+
+
+def describe(error: BaseException) -> str:
+    """An operating system error in words."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(text)
+
+
+def bare(error: BaseException) -> BaseException:
+    """An error without the frames that it came through, whose variables could hold what was sent or received."""
+    error.__context__ = None
+    return error.with_traceback(None)
+
+
+class ServerClient:
+    """A connection as the server knows it.
+
+    Attributes:
+        number: Its ``CLIENT ID``.
+        since: When it was opened.
+        gone: Whether the server has confirmed that it has ended.
+    """
+
+    __slots__ = ("gone", "number", "since")
+
+    def __init__(self, number: int, since: float) -> None:
+        self.number = number
+        self.since = since
+        self.gone = False
 
 
 class Slot:
     """One call in flight: how many replies it expects, and the task that waits for them."""
 
-    __slots__ = ("count", "deadline", "done", "failure", "mark", "reply", "seen", "waiter")
+    __slots__ = ("count", "deadline", "done", "failure", "mark", "reply", "waiter")
 
-    def __init__(self, count: int, deadline: float, mark: int, seen: int) -> None:
+    def __init__(self, count: int, deadline: float, mark: int) -> None:
         self.count = count
         self.deadline = deadline
         #: The server may have executed something of this call once so many bytes of the stream have left.
         self.mark = mark
-        #: How many bytes had been received when the slot was appended.
-        self.seen = seen
         #: One reply, or a list of ``count`` of them where more than one command was sent.
         self.reply: Any = None if count == 1 else []
         self.failure: Failure | None = None
@@ -80,8 +109,10 @@ class Mux:
         "_wake",
         "appended",
         "leader",
+        "live",
         "out",
         "received",
+        "replies",
         "sent",
         "slots",
         "unexpected",
@@ -100,6 +131,10 @@ class Mux:
         self.appended = 0
         self.sent = 0
         self.received = 0
+        #: How many complete replies have come.
+        self.replies = 0
+        #: How many slots in the queue have a caller that still waits.
+        self.live = 0
         self.leader: Slot | None = None
         self.writer: Slot | None = None
         #: How many calls the last read answered. Their callers are likely to come back together.
@@ -112,12 +147,13 @@ class Mux:
         # Of several commands the first may be executed before the last has left.
         start = self.appended
         self.appended = end = start + len(data)
-        slot = Slot(count, deadline, end if count == 1 else start + 1, self.received)
+        slot = Slot(count, deadline, end if count == 1 else start + 1)
         if deadline < self._latest:
             self._ordered = not self.slots
         self._latest = deadline
         self.out += data
         self.slots.append(slot)
+        self.live += 1
         return slot
 
     def took(self, number: int) -> None:
@@ -129,19 +165,23 @@ class Mux:
         """Give each reply that the parser has to the slot that it belongs to. False if a reply belongs to none."""
         slots = self.slots
         wake = self._wake
-        woken = 0
+        woken = complete = 0
         while True:
             reply = gets()
             if reply is NOTHING:
                 self.woken = woken
+                self.live -= woken
+                self.replies += complete
                 if not slots:
                     self._ordered = True
                 return True
             if reply.__class__ is Push:
                 continue
             if not slots:
+                self.live -= woken
                 self.unexpected = reply
                 return False
+            complete += 1
             slot = slots[0]
             if slot.count == 1:
                 slot.reply = reply
@@ -160,6 +200,7 @@ class Mux:
 
     def drop(self, slot: Slot) -> None:
         """Mark the slot of a cancelled call. It stays in the queue and discards its replies when they come."""
+        self.live -= 1
         slot.done = True
         slot.waiter = None
         slot.deadline = inf
@@ -168,6 +209,8 @@ class Mux:
 
     def next_deadline(self) -> float:
         """The earliest deadline of a slot in flight."""
+        if not self.live:
+            return inf
         if not self._ordered:
             return min((slot.deadline for slot in self.slots if not slot.done), default=inf)
         for slot in self.slots:
@@ -175,23 +218,15 @@ class Mux:
                 return slot.deadline
         return inf
 
-    def expire(self, now: float, failure: Failure) -> bool:
-        """End every slot whose deadline has passed. True if not a byte came since the oldest of them was appended.
-
-        Call it only after everything that has arrived was handed out.
-        """
-        dead = False
-        oldest = True
+    def expire(self, now: float, failure: Failure) -> None:
+        """End every slot whose deadline has passed. Call it only after everything that has arrived was handed out."""
         for slot in self.slots:
             if slot.done:
                 continue
             if slot.deadline <= now:
-                dead = dead or (oldest and slot.seen == self.received)
                 self._end(slot, failure)
             elif self._ordered:
                 break
-            oldest = False
-        return dead
 
     def fail(self, failure: Failure) -> None:
         """End every slot: the connection has failed."""
@@ -202,6 +237,7 @@ class Mux:
                 self._end(slot, failure)
 
     def _end(self, slot: Slot, failure: Failure) -> None:
+        self.live -= 1
         slot.failure = failure
         slot.done = True
         slot.deadline = inf
@@ -210,11 +246,6 @@ class Mux:
 
     def newest_waiter(self) -> Slot | None:
         """The waiting slot that was appended last: its task can lead for the longest time."""
-        return next(self._waiters(), None)
-
-    def _waiters(self) -> Iterator[Slot]:
-        return (slot for slot in reversed(self.slots) if slot.waiter is not None and not slot.done)
-
-    def has_live(self) -> bool:
-        """Whether a caller still waits for a reply."""
-        return any(not slot.done for slot in self.slots)
+        if not self.live:
+            return None
+        return next((slot for slot in reversed(self.slots) if slot.waiter is not None and not slot.done), None)

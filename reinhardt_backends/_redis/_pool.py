@@ -2,130 +2,228 @@
 
 A thread that blocks cannot read for others, so a call has a connection to itself. Idle connections are kept on a stack:
 the one used last is used next. When ``max_connections`` are open, callers wait for one to be returned.
+
+A signal handler may raise in any line, so no line is trusted to run. A connection occupies a *place*: an ``Attempt``
+that the connection keeps alive, and that the pool refers to weakly. A caller that is interrupted drops its connection,
+and the place is free. Idle connections are taken and returned by single operations on a list. A wake-up only saves
+time: a caller that waits for a place looks again by itself.
 """
 
 from __future__ import annotations
 
 import threading
+import time
+import weakref
+from collections import deque
+from contextlib import suppress
 from time import monotonic
+from typing import Final
 
-from .._errors import BackendClosedError, BackendTimeoutError
-from .._io import Attempt, Runtime, blocking_runtime
+from .._errors import BackendClosedError, BackendError, BackendTimeoutError
+from .._io import Attempt, blocking_runtime
+from ._commands import Kind
 from ._link import Link
 from ._mux import Failure
 from ._options import Options
-from ._retry import Outage, connect
+from ._retry import Health
+from ._silence import silence_within
+from ._source import Source
+
+#: Seconds after which a caller looks again: for a free place, and, between attempts to connect, for a closed pool.
+LOOK: Final = 0.5
+LOOK_CLOSED: Final = 0.05
 
 
-class Pool:
-    """A stack of idle connections, and the count of all."""
+class Pool(Source):
+    """A stack of idle connections, and the places of all.
 
-    def __init__(self, options: Options, outage: Outage) -> None:
-        self._runtime: Runtime = blocking_runtime()
-        self._options = options
-        self._outage = outage
-        # Re-entrant, since a signal handler may make a call in the middle of another one of its thread; and taken
-        # directly: an exception that arrives in the condition's own __enter__ would leave it locked.
+    Args:
+        options: How to reach the server.
+        health: What is known about the server.
+    """
+
+    def __init__(self, options: Options, health: Health) -> None:
+        super().__init__(blocking_runtime(), options, health)
+        # Re-entrant, since a signal handler may make a call in the middle of another one of its thread.
         self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
         self._closed = False
         self._idle: list[Link] = []
-        self._busy: set[Link] = set()
-        self._attempts: set[Attempt] = set()
+        #: The places that are occupied, by identity.
+        self._places: dict[int, weakref.ref[Attempt]] = {}
+        #: The locks that callers without a place sleep on.
+        self._sleepers: deque[threading.Lock] = deque()
+        self._asking = False
 
-    def take(self) -> Link | None:
-        """The idle connection used last, if there is one."""
-        with self._lock:
-            if not self._idle or self._closed:
-                return None
+    def take(self, now: float) -> Link | None:
+        """Return the idle connection used last, if there is one whose state is known."""
+        try:
             link = self._idle.pop()
-            self._busy.add(link)
+        except IndexError:
+            return None
+        if now < link.fresh_until:
+            link.fresh_until = now + link.idle_limit
             return link
+        self._idle.append(link)
+        return None
 
     def give_back(self, link: Link) -> None:
         """Return a connection that was taken; one that cannot be used again is closed."""
-        clean = link.is_clean()
-        with self._lock:
-            self._busy.discard(link)
-            if clean and not self._closed and link.usable:
-                self._idle.append(link)
-                clean = False
-            else:
-                clean = True
-            self._changed.notify()
-        if clean:
-            link.fail(Failure(Failure.CLOSED, "the connection was closed"))
+        if link.usable and link.is_clean() and not self._closed and len(self._places) <= self._options.max_connections:
+            self._idle.append(link)
+            if self._closed:
+                self._close_idle()
+        else:
+            self._discard(link)
+        if self._sleepers:
+            self._wake_one()
 
-    async def connected(self, deadline: float) -> Link:
+    async def connected(self, deadline: float, kind: Kind) -> Link:
         """Return an idle connection, or a new one. Never suspends.
 
         Raises:
             BackendError: There is no connection; nothing was sent.
         """
-        attempt = self._enter(deadline)
-        if isinstance(attempt, Link):
-            return attempt
+        place: Link | Attempt | None = None
+        while place is None:
+            self._check_open()
+            outage = self._health.outage(kind)
+            if outage is not None:
+                if not outage.may_probe():
+                    await self._await_probe(outage, deadline)
+                    continue
+                return await self._probe_outage(outage, self._occupy(), deadline)
+            place = self._enter()
+            if place is None:
+                self._wait_for_place(deadline)
+        if isinstance(place, Link):
+            return place
         try:
-            link = await connect(self._runtime, self._options, self._outage, attempt, deadline, self.rest)
+            return await self._open_patiently(place, deadline)
         except BaseException:
-            with self._lock:
-                self._attempts.discard(attempt)
-                self._changed.notify()
+            self._free(place)
             raise
-        with self._lock:
-            self._attempts.discard(attempt)
-            if not self._closed:
-                self._busy.add(link)
-                return link
-        link.fail(Failure(Failure.CLOSED, "the backend was closed"))
-        raise BackendClosedError("the backend was closed while connecting")
 
-    def _enter(self, deadline: float) -> Link | Attempt:
-        """Return an idle connection, or permission to open one."""
+    async def _open(self, attempt: Attempt, deadline: float) -> Link:
+        link = await super()._open(attempt, deadline)
+        # From here on the connection keeps its place alive, and ending the attempt wakes the thread that uses it.
+        link.occupy(attempt)
+        if self._closed:
+            self._discard(link)
+            raise BackendClosedError("the backend was closed while connecting")
+        return link
+
+    async def _probe(self, attempt: Attempt, deadline: float) -> Link:
+        try:
+            return await super()._probe(attempt, deadline)
+        except BaseException:
+            self._free(attempt)
+            raise
+
+    def _enter(self) -> Link | Attempt | None:
+        """Return an idle connection, or a place to open one; ``None`` if there is neither."""
+        with suppress(IndexError):
+            return self._idle.pop()
         with self._lock:
-            while True:
-                if self._closed:
-                    raise BackendClosedError("the backend is closed")
-                if self._idle:
-                    link = self._idle.pop()
-                    self._busy.add(link)
-                    return link
-                if len(self._busy) + len(self._attempts) < self._options.max_connections:
-                    attempt = Attempt()
-                    self._attempts.add(attempt)
-                    return attempt
-                if not self._changed.wait(deadline - monotonic()) and monotonic() >= deadline:
-                    raise BackendTimeoutError(f"{self._options.location}: no free connection in time")
+            return self._occupy() if len(self._places) < self._options.max_connections else None
+
+    def _occupy(self) -> Attempt:
+        """Return a place, beyond ``max_connections`` if need be."""
+        place = Attempt()
+        key, places = id(place), self._places
+        pool = weakref.ref(self)
+
+        def freed(_: weakref.ref[Attempt]) -> None:
+            places.pop(key, None)
+            alive = pool()
+            if alive is not None and alive._sleepers:
+                alive._wake_one()
+
+        places[key] = weakref.ref(place, freed)
+        return place
+
+    def _free(self, place: Attempt) -> None:
+        self._places.pop(id(place), None)
+        if self._sleepers:
+            self._wake_one()
+
+    def _wait_for_place(self, deadline: float) -> None:
+        left = deadline - monotonic()
+        if left <= 0:
+            raise BackendTimeoutError(f"{self._options.location}: no free connection in time")
+        sleeper = threading.Lock()
+        sleeper.acquire()
+        self._sleepers.append(sleeper)
+        try:
+            if not self._idle and len(self._places) >= self._options.max_connections and not self._closed:
+                sleeper.acquire(timeout=min(left, LOOK))
+        finally:
+            try:
+                self._sleepers.remove(sleeper)
+            except ValueError:
+                # Woken. If this caller does not look, because its time is up or it was interrupted, another one must.
+                if monotonic() >= deadline:
+                    self._wake_one()
+
+    def _wake_one(self) -> None:
+        with suppress(IndexError, RuntimeError):
+            self._sleepers.popleft().release()
+
+    async def ask(self, link: Link, deadline: float) -> None:
+        if self._health.answered < link.silence.since + silence_within(self.patience):
+            if self._asking or self._health.down.known:
+                return
+            self._asking = True
+            try:
+                self.give_back(await self._probe(self._occupy(), deadline))
+            except BackendError:
+                return
+            finally:
+                self._asking = False
+        link.supersede()
 
     async def rest(self, until: float) -> None:
-        """Sleep, until the pool is closed at the latest."""
-        with self._lock:
-            while not self._closed and (left := until - monotonic()) > 0:
-                self._changed.wait(left)
+        while not self._closed and (left := until - monotonic()) > 0:
+            time.sleep(min(left, LOOK_CLOSED))  # noqa: ASYNC251 - never suspends
 
-    def drop_idle(self) -> None:
-        """Close the idle connections: one was found dead, so the others are likely to be dead too."""
-        with self._lock:
-            idle, self._idle = self._idle, []
+    def drop_idle(self, link: Link) -> None:
+        """Close the idle connections that are older than the silence of ``link``: they are likely to be dead too."""
+        idle, self._idle = self._idle, []
+        for one in idle:
+            if one.opened < link.silence.since:
+                self._discard(one)
+            else:
+                self._idle.append(one)
+
+    def _close_idle(self) -> None:
+        idle, self._idle = self._idle, []
         for link in idle:
-            link.fail(Failure(Failure.CLOSED, "the connection was closed"))
+            self._discard(link)
+
+    def _discard(self, link: Link) -> None:
+        place, link.place = link.place, None
+        link.fail(Failure(Failure.SILENT if link.mux.slots else Failure.CLOSED, "the connection was closed"))
+        if place is not None:
+            self._free(place)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise BackendClosedError("the backend is closed")
 
     def close(self) -> None:
         """Close idle connections and wake every thread that uses a connection or waits for one. Idempotent."""
-        with self._lock:
-            self._closed = True
-            busy, attempts = list(self._busy), list(self._attempts)
-            self._changed.notify_all()
-        self.drop_idle()
-        for attempt in attempts:
-            attempt.abort()
-        for link in busy:
-            link.cut()
+        self._closed = True
+        self._close_idle()
+        for reference in list(self._places.values()):
+            place = reference()
+            if place is not None:
+                place.abort()
+        while self._sleepers:
+            self._wake_one()
 
     def close_silently(self) -> None:
-        """Close the descriptors only: in the child of a fork, where a thread of the parent may hold the lock."""
-        for link in [*self._idle, *self._busy]:
-            link.close_silently()
-        for attempt in self._attempts:
-            if attempt.port is not None:
-                attempt.port.close_silently()
+        """Close the descriptors only: in the child of a fork."""
+        self._closed = True
+        for reference in list(self._places.values()):
+            place = reference()
+            if place is not None and place.port is not None:
+                place.port.close_silently()

@@ -1,43 +1,54 @@
-"""What happens when a connection cannot be opened, or when a call gets no reply or one that asks to come back later.
+"""What is known about a server that does not answer, and what a call may do when it gets no reply.
 
-While a server restarts, a call waits for it; while it is down for good, callers are told at once. So for the first
-``timeout`` seconds of an outage calls try to connect until their own deadline, with full-jitter backoff between
-attempts. After that each makes one attempt and raises. A server that never answered is not waited for either: then the
-address is likely to be wrong.
+While a server restarts, a call waits for it: it tries to connect until its deadline, with full-jitter backoff between
+attempts. Once calls have waited for one full ``timeout`` and the server was not heard, an ``Outage`` is known (a
+circuit breaker): calls raise at once, and once a second one call probes the server.
 
 Each command says what may be done if no reply comes (``Kind``), and the connection says whether the command may have
 been sent. A command that certainly was not sent may be sent again. One that may have been is sent again only if that is
-harmless. The one deadline of the call bounds all attempts.
+harmless, and not before the server has confirmed that the old connection has ended (``end_on_server``). The one
+deadline of the call bounds all attempts.
 """
 
 from __future__ import annotations
 
+import re
+import threading
 from collections.abc import Awaitable, Callable
+from math import inf
 from time import monotonic
 from typing import Any, Final
 
 from redis.backoff import FullJitterBackoff
 
 from .._errors import (
-    AuthenticationError,
     BackendClosedError,
     BackendConnectionError,
     BackendError,
     BackendTimeoutError,
     OutcomeUnknownError,
 )
-from .._io import Attempt, Runtime
 from ._commands import Kind
-from ._handshake import open_link
 from ._link import CallFailed, Link
-from ._mux import Failure
-from ._options import Options
-from ._protocol import Refusal, error_for, is_read_only, is_transient, without_echo
+from ._mux import Failure, ServerClient
+from ._protocol import Refusal, error_for, is_read_only, is_transient, pack, without_echo
+from ._silence import NEARLY
 
 #: How often a call whose connection broke is sent again.
 MAX_RESENDS: Final = 3
 
+#: Seconds between the probes of a server that is out of service, and how long one may take.
+PROBE: Final = 1.0
+
+#: Seconds that other calls wait for a probe from its beginning. A server that is back has answered by then.
+BRIEF: Final = 0.04
+
+#: After how many seconds without trouble an outage that is not known yet begins afresh.
+GAP: Final = 1.0
+
 _BACKOFF: Final = FullJitterBackoff(cap=0.5, base=0.02)
+_PING: Final = pack((b"PING",))
+_AGE: Final = re.compile(rb"\bage=(\d+)")
 
 #: Sleep until a point in time, or until the backend is closed.
 Rest = Callable[[float], Awaitable[None]]
@@ -49,64 +60,124 @@ def backoff(failures: int) -> float:
 
 
 class Outage:
-    """What one client knows about its server. Shared by all loops and threads; a lost update is harmless."""
+    """Whether a server is known to be out of service in one way. Shared by all loops and threads.
 
-    __slots__ = ("_began", "_failures", "_patience", "_served")
+    Args:
+        patience: For how many seconds calls must have waited.
+        text: What the server does not do, for error messages.
+        changed: Called when the outage has become known, or is over.
+    """
+
+    __slots__ = (
+        "_changed",
+        "_last",
+        "_lock",
+        "_next_probe",
+        "_patience",
+        "_since",
+        "_text",
+        "_tried",
+        "known",
+        "probing",
+    )
+
+    def __init__(self, patience: float, text: str, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        self._patience = patience
+        self._text = text
+        self._since: float | None = None
+        self._last = 0.0
+        self._tried = False
+        self._next_probe = 0.0
+        #: Until when other calls wait for the probe that is under way.
+        self.probing = -inf
+        # Re-entrant, since a signal handler may make a call.
+        self._lock = threading.RLock()
+        self.known = False
+
+    def trouble(self, since: float, *, tried: bool = True) -> None:
+        """Note that a call has waited in vain, from ``since`` until now.
+
+        Args:
+            since: When it began to wait.
+            tried: Whether it waited for something new, so that more than one old connection is concerned.
+        """
+        with self._lock:
+            now = monotonic()
+            if self._since is None or since - self._last > GAP:
+                self._since = since
+                self._tried = False
+            self._last = now
+            self._tried = self._tried or tried
+            if not self.known and self._tried and now - self._since >= self._patience * NEARLY:
+                self.known = True
+                self._next_probe = now + PROBE
+                self._changed()
+
+    def over(self) -> None:
+        """Note that the server is in service."""
+        if self._since is not None:
+            with self._lock:
+                self._since = None
+                self.known = False
+                self._changed()
+
+    def may_probe(self) -> bool:
+        """Take the right to probe the server: one call a second has it."""
+        with self._lock:
+            now = monotonic()
+            if now < self._next_probe:
+                return False
+            self._next_probe = now + PROBE
+            self.probing = now + BRIEF
+            return True
+
+    def return_probe(self) -> None:
+        """Give back the right to probe."""
+        self._next_probe = 0.0
+
+    def error(self, location: str) -> BackendConnectionError:
+        """Return the error of a call that was not sent because of the outage."""
+        since = self._since
+        seconds = 0.0 if since is None else monotonic() - since
+        return BackendConnectionError(f"{location} {self._text} for {seconds:.1f} s now; the call was not sent")
+
+
+class Health:
+    """What is known about one server.
+
+    Attributes:
+        down: The outage in which nothing is heard.
+        read_only: The outage in which the server is a replica, and refuses writes.
+        served: Whether a connection to it ever succeeded.
+        answered: When it last answered on a new connection.
+        blocked: Whether an outage is known that concerns some command.
+    """
+
+    __slots__ = ("answered", "blocked", "down", "patience", "read_only", "served")
 
     def __init__(self, patience: float) -> None:
-        self._patience = patience
-        self._served = False
-        self._began: float | None = None
-        self._failures = 0
+        self.patience = patience
+        self.blocked = False
+        self.down = Outage(patience, "has not answered", self._update)
+        self.read_only = Outage(patience, "has been read-only", self._update)
+        self.served = False
+        self.answered = float("-inf")
+
+    def _update(self) -> None:
+        self.blocked = self.down.known or self.read_only.known
 
     def connected(self) -> None:
-        """Note that the server was reached."""
-        self._served = True
-        self._began = None
-        self._failures = 0
+        """Note that a connection was opened."""
+        self.served = True
+        self.answered = monotonic()
+        self.down.over()
 
-    def failed(self, error: BackendError) -> bool:
-        """Note that an attempt to connect failed. Return whether another one makes sense now."""
-        if not isinstance(error, BackendConnectionError) or isinstance(error, AuthenticationError):
-            return False
-        if self._began is None:
-            self._began = monotonic()
-        self._failures += 1
-        return self._served and monotonic() - self._began < self._patience
-
-    def pause(self) -> float:
-        """Seconds to wait before the next attempt."""
-        return backoff(self._failures) if self._failures else 0.0
-
-
-async def connect(
-    runtime: Runtime,
-    options: Options,
-    outage: Outage,
-    attempt: Attempt,
-    deadline: float,
-    rest: Rest,
-    *,
-    large: bool = False,
-) -> Link:
-    """Open a connection; try again while that makes sense and there is time.
-
-    Raises:
-        BackendClosedError: The attempt was ended from outside.
-        BackendError: As ``open_link`` raises; nothing was sent.
-    """
-    while True:
-        try:
-            link = await open_link(runtime, options, attempt, deadline, large=large)
-        except BackendError as error:
-            if attempt.aborted or not outage.failed(error) or monotonic() >= deadline:
-                raise
-        else:
-            outage.connected()
-            return link
-        await rest(min(deadline, monotonic() + outage.pause()))
-        if attempt.aborted:
-            raise BackendClosedError("the backend was closed while connecting")
+    def outage(self, kind: Kind) -> Outage | None:
+        """Return the known outage that concerns such a command, if there is one."""
+        if self.down.known:
+            return self.down
+        return self.read_only if self.read_only.known and kind is not Kind.READ else None
 
 
 class History:
@@ -116,9 +187,11 @@ class History:
         kind: What the command allows.
         location: Where the server is, for error messages.
         deadline: The deadline of the call.
+        health: What is known about the server.
     """
 
-    def __init__(self, kind: Kind, location: str, deadline: float) -> None:
+    def __init__(self, kind: Kind, location: str, deadline: float, health: Health) -> None:
+        self._health = health
         self._kind = kind
         self._location = location
         self._deadline = deadline
@@ -126,33 +199,87 @@ class History:
         self._sent = False
         self._broken = 0
         self._refused = 0
-        self._replica = False
+        #: Since when the server has refused the call as read-only.
+        self._read_only_since: float | None = None
+        #: Connections on which the call may still be executed.
+        self._doubtful: list[Failure] = []
 
     async def consider(self, trouble: CallFailed | Refusal, rest: Rest) -> None:
         """Return, after a pause if one is due, if the call may be sent again; raise if not."""
         if isinstance(trouble, CallFailed):
-            self._sent = self._sent or trouble.sent
             error = self._error_for(trouble.failure)
-            self._broken += 1
-            pause = backoff(self._broken - 1) if self._broken > 1 else 0.0
-            hopeless = (
-                trouble.failure.reason in {Failure.CLOSED, Failure.EXPIRED}
-                or self._broken > MAX_RESENDS
-                or (self._sent and self._kind is Kind.ONCE)
-            )
+            pause = self._after_failure(trouble)
         else:
             error = error_for(trouble, self._location)
-            self._refused += 1
-            if is_read_only(trouble) and not self._replica:
-                self._replica = True
-                return
-            pause = backoff(self._refused)
-            hopeless = not is_transient(trouble)
+            pause = self._after_refusal(trouble)
         until = monotonic() + pause
-        if hopeless or until >= self._deadline:
+        if until >= self._deadline:
             raise error
         if pause:
             await rest(until)
+
+    def _after_failure(self, failed: CallFailed) -> float:
+        """Seconds to wait after a call without a reply; infinity if it must not be sent again."""
+        if failed.sent:
+            self._sent = True
+            if self._kind is Kind.IDEMPOTENT:
+                self._doubtful.append(failed.failure)
+        self._broken += 1
+        if (
+            failed.failure.reason in {Failure.CLOSED, Failure.EXPIRED}
+            or self._broken > MAX_RESENDS
+            or (self._sent and self._kind is Kind.ONCE)
+            or self._health.outage(self._kind) is not None
+        ):
+            return inf
+        return backoff(self._broken - 1) if self._broken > 1 else 0.0
+
+    def _after_refusal(self, refusal: Refusal) -> float:
+        """Seconds to wait after a refusal; infinity if it must not be sent again."""
+        self._refused += 1
+        if is_transient(refusal):
+            return backoff(self._refused)
+        if not is_read_only(refusal) or self._health.read_only.known:
+            return inf
+        if self._read_only_since is None:
+            # Another connection may lead to another server.
+            self._read_only_since = monotonic()
+            return 0.0
+        self._health.read_only.trouble(self._read_only_since)
+        return backoff(self._refused)
+
+    async def prepare(self, link: Link) -> None:
+        """Make sure that nothing stands against sending the call on a connection.
+
+        Raises:
+            CallFailed: The connection broke, with nothing sent.
+            BackendError: The call must not be sent again.
+        """
+        while self._doubtful:
+            failure = self._doubtful[-1]
+            if not await end_on_server(link, failure.client, self._deadline) and failure.reason == Failure.SILENT:
+                raise self._error_for(failure)
+            self._doubtful.pop()
+        now = monotonic()
+        if self._kind is Kind.ONCE and now >= link.fresh_until:
+            # After idling the path may have died without the socket knowing.
+            await ask(link, _PING, self._deadline)
+            link.fresh_until = now + link.idle_limit
+
+    async def exchange(self, link: Link, data: bytes, count: int) -> Any:
+        """Send the call; behind a ``PING`` if the connection was idle for long."""
+        now = monotonic()
+        if now < link.fresh_until:
+            link.fresh_until = now + link.idle_limit
+            return await link.exchange(data, count, self._deadline)
+        replies = await link.exchange(_PING + data, count + 1, self._deadline)
+        link.fresh_until = monotonic() + link.idle_limit
+        return replies[1] if count == 1 else replies[1:]
+
+    def succeeded(self) -> None:
+        """Note that the call was answered."""
+        if self._kind is not Kind.READ:
+            self._health.read_only.over()
 
     def _error_for(self, failure: Failure) -> BackendError:
         error: BackendError
@@ -173,6 +300,48 @@ class History:
         unknown = OutcomeUnknownError(f"{self._location}: the command may have been sent, and was not answered")
         unknown.__cause__ = error.with_traceback(None)
         return unknown
+
+
+async def ask(link: Link, data: bytes, deadline: float) -> Any:
+    """Send a command that is no part of a call, and return its reply.
+
+    Raises:
+        CallFailed: The connection broke. As far as the call is concerned, nothing was sent.
+    """
+    try:
+        return await link.exchange(data, 1, deadline)
+    except CallFailed as failed:
+        failure = failed.failure
+    raise CallFailed(failure, sent=False)
+
+
+async def end_on_server(link: Link, client: ServerClient | None, deadline: float) -> bool:
+    """End a connection that was given up on the server, so that nothing that it still carries is executed later.
+
+    Args:
+        link: Another connection to the same server.
+        client: The connection as the server knows it; ``None`` if the server did not say.
+        deadline: When to give up.
+
+    Returns:
+        Whether it has ended. Not so where the server refuses to say, or to end it.
+    """
+    if client is None:
+        return False
+    if client.gone:
+        return True
+    number = b"%d" % client.number
+    listed = await ask(link, pack((b"CLIENT", b"LIST", b"ID", number)), deadline)
+    if not isinstance(listed, bytes):
+        return False
+    age = _AGE.search(listed)
+    # A younger connection of that number means that the server has restarted since, and the old one is gone.
+    if age is not None and int(age[1]) + 2 >= monotonic() - client.since:
+        killed = await ask(link, pack((b"CLIENT", b"KILL", b"ID", number)), deadline)
+        if not isinstance(killed, int):
+            return False
+    client.gone = True
+    return True
 
 
 def refusal_in(reply: Any, count: int) -> Refusal | None:

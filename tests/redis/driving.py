@@ -39,11 +39,11 @@ def drive(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 def links(client: Client) -> list[Link]:
-    """Every connection that a client has open."""
+    """Every connection that a client has open, except for those that blocking calls use at the moment."""
     loops = list(client._node.loops.values())
     found = [lane.link for connections in loops for lane in (connections.small, connections.large)]
     pool = client._node.pool
-    pooled = [*pool._idle, *pool._busy] if pool is not None else []
+    pooled = list(pool._idle) if pool is not None else []
     return [link for link in [*found, *pooled] if link is not None and link.failure is None]
 
 
@@ -51,7 +51,7 @@ def assert_idle(client: Client) -> None:
     """Nothing is in flight, nobody waits, and no role is taken."""
     for link in links(client):
         mux = link.mux
-        assert not mux.has_live()
+        assert not mux.live
         assert mux.leader is None
         assert mux.writer is None
         assert not link._queued

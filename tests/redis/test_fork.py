@@ -115,7 +115,7 @@ def test_locks_that_other_threads_hold_are_no_matter(server: Server) -> None:
     drive(twin.call(IDEMPOTENT, "SET", "fork", "0"))
     node = client._node
     assert node.pool is not None
-    with node.lock, node.pool._changed:
+    with node.lock, node.pool._lock:
         _in_child(lambda: _expect(drive(twin.call(ONCE, "INCR", "fork")), 1))
     drive(twin.aclose())
 

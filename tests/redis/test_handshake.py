@@ -36,8 +36,8 @@ async def test_the_number_of_a_connection_is_the_servers(at: Runtime, server: Se
     await backend.ping()
     node = (backend._face._target if at.name == "blocking" else backend)._client
     (link,) = links(node)
-    listed = server.command("CLIENT", "LIST", "ID", str(link.client_id))
-    assert f"id={link.client_id} ".encode() in listed
+    listed = server.command("CLIENT", "LIST", "ID", str(link.client.number))
+    assert f"id={link.client.number} ".encode() in listed
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,6 @@ PROBE = 0.4
 #: What a busy machine may add.
 SLACK = 0.1
 
-PENDING = pytest.mark.xfail(strict=False, reason="outages are not known yet, and there is no with_timeout")
-
 
 @contextlib.contextmanager
 def _down(kind: str, server: Server, proxy: FaultProxy) -> Iterator[None]:
@@ -51,7 +49,6 @@ def _down(kind: str, server: Server, proxy: FaultProxy) -> Iterator[None]:
             server.start()
 
 
-@PENDING
 @pytest.mark.parametrize("kind", ["stopped", "swallowed", "refused"])
 @on_every_runtime
 async def test_calls_fail_at_once_in_a_known_outage_and_succeed_a_second_after_it(
@@ -86,7 +83,6 @@ async def test_calls_fail_at_once_in_a_known_outage_and_succeed_a_second_after_i
         assert await backend.increment("n") == 1
 
 
-@PENDING
 @on_every_runtime
 async def test_callers_at_once_share_what_is_known_and_one_probe(at: Runtime, own_server: Server) -> None:
     with faulty(own_server.port) as proxy:
@@ -107,7 +103,6 @@ async def test_callers_at_once_share_what_is_known_and_one_probe(at: Runtime, ow
         assert [outcome for _, outcome in results] == ["value"] * 10
 
 
-@PENDING
 @on_every_runtime
 async def test_other_threads_and_loops_know_the_outage_and_its_end(at: Runtime, own_server: Server) -> None:
     with faulty(own_server.port) as proxy:
@@ -145,7 +140,6 @@ def _in_thread(function: Any) -> None:
     assert not thread.is_alive()
 
 
-@PENDING
 @on_every_runtime
 async def test_a_shorter_deadline_ends_its_own_call_only(at: Runtime, own_server: Server) -> None:
     """A server that pauses for less than the timeout of the backend loses no patient call, whoever else gives up."""

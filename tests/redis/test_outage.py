@@ -96,19 +96,20 @@ async def test_a_server_that_falls_silent() -> None:
         release.wait(20)
 
     with listening(handler) as peer:
-        client = client_for(peer.url, timeout=0.2)
         began = time.monotonic()
+        client = client_for(peer.url, timeout=0.2)
         with pytest.raises(BackendTimeoutError) as timeout:
             await client.call(READ, "GET", "a")
         assert isinstance(timeout.value, TimeoutError)
-        with pytest.raises(OutcomeUnknownError) as unknown:
-            await client.call(ONCE, "INCR", "a")
-        assert isinstance(unknown.value.__cause__, BackendTimeoutError)
-        with pytest.raises(OutcomeUnknownError):
-            await client.call(IDEMPOTENT, "SET", "a", "b")
+        await client.aclose()
+        for kind, verb in ((ONCE, "INCR"), (IDEMPOTENT, "SET")):
+            client = client_for(peer.url, timeout=0.2)
+            with pytest.raises(OutcomeUnknownError) as unknown:
+                await client.call(kind, verb, "a")
+            assert isinstance(unknown.value.__cause__, BackendTimeoutError)
+            await client.aclose()
         assert time.monotonic() - began < 5
         release.set()
-        await client.aclose()
 
 
 async def test_one_timer_ends_everyone_in_time() -> None:
@@ -176,19 +177,14 @@ async def test_a_late_reply_goes_to_nobody_else() -> None:
 
 
 async def test_only_the_slow_call_is_late_when_the_server_answers_others(server: Server) -> None:
-    client = client_for(server.url, timeout=0.5)
+    client = client_for(server.url, timeout=10)
     await client.call(READ, "PING")
     (link,) = links(client)
-
-    async def late() -> None:
-        with pytest.raises(OutcomeUnknownError):
-            await client.call(ONCE, "BLPOP", "nothing here", "1")
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(late)
+    with pytest.raises(OutcomeUnknownError):
+        await client.with_timeout(0.3).call(ONCE, "BLPOP", "nothing here", "0.6")
     with anyio.fail_after(5):
         assert await client.call(READ, "ECHO", "b") == b"b"
-    assert link.failure is not None
+    assert link.failure is None
     await client.aclose()
 
 
@@ -320,23 +316,6 @@ async def test_a_server_that_is_away_for_a_moment_is_waited_for(own_server: Serv
     await client.aclose()
 
 
-async def test_in_a_long_outage_calls_fail_at_once(own_server: Server) -> None:
-    client = client_for(own_server.url, timeout=0.3)
-    await client.call(READ, "PING")
-    own_server.stop()
-    with pytest.raises(BackendConnectionError):
-        await client.call(READ, "PING")
-    client._node.outage._began = 0.0
-    began = time.monotonic()
-    for _ in range(20):
-        with pytest.raises(BackendConnectionError):
-            await client.call(READ, "PING")
-    assert time.monotonic() - began < 3
-    await anyio.to_thread.run_sync(own_server.start)
-    assert await client.call(READ, "PING") == b"PONG"
-    await client.aclose()
-
-
 async def test_a_stopped_server_that_goes_on_is_waited_for(own_server: Server) -> None:
     client = client_for(own_server.url, timeout=20)
     await client.call(READ, "PING")
@@ -404,30 +383,20 @@ async def test_a_batch_is_sent_again_only_if_all_of_it_was_turned_away() -> None
         await client.aclose()
 
 
-async def test_a_replica_is_left_for_another_connection_once() -> None:
+async def test_a_replica_is_left_for_another_connection() -> None:
     def handler(connection: Any) -> None:
         greet(connection)
         served.append(connection)
         while connection.recv(65536):
-            connection.sendall(b":1\r\n" if len(served) > limit else b"-READONLY You can't write\r\n")
+            connection.sendall(b":1\r\n" if len(served) > 3 else b"-READONLY You can't write\r\n")
 
     served: list[Any] = []
-    limit = 1
     with listening(handler) as peer:
         client = client_for(peer.url)
         assert await client.call(ONCE, "INCR", "a") == 1
-        assert peer.accepted == 2
-        assert drive(client.blocking().call(ONCE, "INCR", "a")) == 1
-        await client.aclose()
-    limit = 100
-    served.clear()
-    with listening(handler) as peer:
-        client = client_for(peer.url)
-        for call in (client.call, client.blocking().call):
-            with pytest.raises(ResponseError) as caught:
-                await call(ONCE, "INCR", "a")
-            assert caught.value.code == "READONLY"
         assert peer.accepted == 4
+        served.clear()
+        assert drive(client.blocking().call(ONCE, "INCR", "a")) == 1
         await client.aclose()
 
 
@@ -496,11 +465,13 @@ async def test_refusals_of_real_servers_are_typed(name: str) -> None:
             assert caught.value.code == "OOM", str(caught.value)
         one.command("CONFIG", "SET", "maxmemory", "0")
         one.command("REPLICAOF", "127.0.0.1", str(free_port()))
+        await client.aclose()
         for words in (("SET", "a", "b"), ("EVAL", "return redis.call('SET', KEYS[1], '1')", 1, "a")):
+            client = client_for(one.url, timeout=0.5)
             with pytest.raises(ResponseError) as caught:
                 await client.call(ONCE, *words)
             assert caught.value.code == "READONLY", str(caught.value)
-        await client.aclose()
+            await client.aclose()
 
 
 def _login(url: str, user: str, password: str) -> str:

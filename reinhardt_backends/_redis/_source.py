@@ -1,0 +1,132 @@
+"""How connections are opened, for the callers of a loop and for blocking callers alike."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from math import inf
+from time import monotonic
+from typing import Final
+
+from .._errors import AuthenticationError, BackendClosedError, BackendConnectionError, BackendError, ResponseError
+from .._io import Attempt, Runtime
+from ._handshake import open_link
+from ._link import Link
+from ._mux import Failure
+from ._options import Options
+from ._protocol import TRANSIENT
+from ._retry import PROBE, Health, Outage, backoff
+
+#: How often a call that waits for a probe looks whether it has ended. Seconds.
+LOOK: Final = 0.005
+
+
+class Source(ABC):
+    """Where calls get their connection from, and what a connection in use reports to (``_link.Watch``).
+
+    Args:
+        runtime: What the connections serve.
+        options: How to reach the server.
+        health: What is known about the server.
+        large: Whether the connections are for large values.
+    """
+
+    def __init__(self, runtime: Runtime, options: Options, health: Health, *, large: bool = False) -> None:
+        self._runtime = runtime
+        self._options = options
+        self._health = health
+        self._large = large
+
+    @property
+    def patience(self) -> float:
+        """For how many seconds no complete reply may come while replies are due."""
+        return self._health.patience
+
+    def heard(self) -> None:
+        """Note that the server has sent something on a connection that was silent."""
+        self._health.down.over()
+
+    def silent(self, since: float) -> None:
+        """Note that calls have waited since then, and that the server has sent nothing."""
+        self._health.down.trouble(since, tried=False)
+
+    @abstractmethod
+    async def ask(self, link: Link, deadline: float) -> None:
+        """Find out over a second connection whether a silent one should be given up."""
+
+    @abstractmethod
+    async def rest(self, until: float) -> None:
+        """Sleep, until the source is closed at the latest."""
+
+    async def _open(self, attempt: Attempt, deadline: float) -> Link:
+        """Make one attempt to connect."""
+        began = monotonic()
+        try:
+            link = await open_link(self._runtime, self._options, attempt, deadline, large=self._large)
+        except BackendError as error:
+            if not attempt.aborted:
+                if _is_unreachable(error):
+                    self._health.down.trouble(began)
+                else:
+                    self._health.down.over()
+            raise
+        self._health.connected()
+        link.use(self)
+        return link
+
+    async def _open_patiently(self, attempt: Attempt, deadline: float) -> Link:
+        """Connect; try again while that makes sense and there is time."""
+        failures = 0
+        while True:
+            try:
+                return await self._open(attempt, deadline)
+            except BackendError as error:
+                failure = error
+            failures += 1
+            until = monotonic() + backoff(failures)
+            if attempt.aborted or until >= deadline or not self._may_pass(failure):
+                raise failure
+            await self.rest(until)
+            if attempt.aborted:
+                raise BackendClosedError("the backend was closed while connecting")
+
+    def _may_pass(self, error: BackendError) -> bool:
+        """Whether another attempt makes sense. If the server never answered, the address is likely to be wrong."""
+        if isinstance(error, ResponseError):
+            return error.code in TRANSIENT
+        return _is_unreachable(error) and self._health.served and not self._health.down.known
+
+    async def _probe(self, attempt: Attempt, deadline: float) -> Link:
+        """Make one short attempt to connect to a server that may be out of service."""
+        return await self._open(attempt, min(deadline, monotonic() + PROBE))
+
+    async def _probe_outage(self, outage: Outage, attempt: Attempt, deadline: float) -> Link:
+        """Connect to a server in a known outage. Raise if the outage is not over."""
+        try:
+            link = await self._probe(attempt, deadline)
+        except BackendError:
+            raise
+        except BaseException:
+            # A cancelled probe has found out nothing, so another call may probe at once.
+            outage.return_probe()
+            raise
+        finally:
+            outage.probing = -inf
+        if outage is self._health.read_only and link.is_replica:
+            self._discard(link)
+            raise outage.error(self._options.location)
+        return link
+
+    async def _await_probe(self, outage: Outage, deadline: float) -> None:
+        """Wait briefly for a probe that has just begun. Raise if the outage is not over."""
+        while outage.known and (now := monotonic()) < min(outage.probing, deadline):
+            await self.rest(now + LOOK)
+        if outage.known:
+            raise outage.error(self._options.location)
+
+    def _discard(self, link: Link) -> None:
+        link.fail(Failure(Failure.CLOSED, "the connection was closed"))
+
+
+def _is_unreachable(error: BackendError) -> bool:
+    """Whether the server was not heard."""
+    return isinstance(error, BackendConnectionError) and not isinstance(error, AuthenticationError)
