@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ._backend import Backend, D, T, close_iterator, typed_as
 from ._deadline import Deadline
+from ._pages import PagedKeys
 from ._views import Namespace, View
 
-__all__ = ["Backend", "D", "Deadline", "Namespace", "T", "View", "close_iterator", "typed_as"]
+__all__ = ["Backend", "D", "Deadline", "Namespace", "PagedKeys", "T", "View", "close_iterator", "typed_as"]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .._errors import BackendClosedError
 from .._types import TTL, KeepTTL, check_key, check_keys, check_mapping, check_name, check_prefix, check_seconds
 from ._backend import Backend, close_iterator
+from ._pages import PagedKeys
 
 if TYPE_CHECKING:
     from ._atomic import Step
@@ -191,7 +192,8 @@ class Namespace(View):
         return await self._parent.compare_and_delete(self._full(key), expected)
 
     def scan(self, prefix: str = "") -> AsyncIterator[str]:
-        return _Stripped(self._parent.scan(self._full(check_prefix(prefix))), self)
+        keys = self._parent.scan(self._full(check_prefix(prefix)))
+        return _StrippedPages(keys, self) if isinstance(keys, PagedKeys) else _Stripped(keys, self)
 
     def namespace(self, name: str) -> Backend:
         return Namespace(self._parent, self._full(check_name(name)) + ":")
@@ -224,6 +226,19 @@ class Namespace(View):
         if twin is None or twin is self._parent:
             return None if twin is None else self
         return Namespace(twin, self._prefix, self._closing)
+
+
+class _StrippedPages(PagedKeys):
+    """The keys of a namespace's scan, without its prefix, where they come in pages."""
+
+    def __init__(self, keys: PagedKeys, namespace: Namespace) -> None:
+        super().__init__()
+        self._keys = keys
+        self._namespace = namespace
+
+    async def next_page(self) -> list[str]:
+        cut = len(self._namespace._full(""))
+        return [key[cut:] for key in await self._keys.next_page()]
 
 
 class _Stripped:

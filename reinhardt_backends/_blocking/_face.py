@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, ClassVar, Generic, NoReturn, SupportsIndex, TypeVar, cast, get_args
 
-from .._backend import Backend, Namespace, close_iterator
+from .._backend import Backend, Namespace, PagedKeys, close_iterator
 from .._component import IN_THREAD, drive
 from .._memory import MemoryBackend
 from ._portal import Runtime
@@ -28,7 +28,14 @@ def drive_each(iterator: AsyncIterator[T]) -> Iterator[T]:
     if isinstance(iterator, PortalKeys):
         # It is plain underneath, and must not be waited for when it is collected as garbage.
         return cast("Iterator[T]", iterator.plain)
+    if isinstance(iterator, PagedKeys):
+        return cast("Iterator[T]", _drive_pages(iterator))
     return _drive_each(iterator)
+
+
+def _drive_pages(keys: PagedKeys) -> Iterator[str]:
+    while page := drive(keys.next_page()):
+        yield from page
 
 
 def _drive_each(iterator: AsyncIterator[T]) -> Iterator[T]:

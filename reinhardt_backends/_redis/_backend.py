@@ -8,14 +8,15 @@ redis-py and hiredis are imported when the first backend is made.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
 from urllib.parse import unquote_plus
 
-from .._backend import Backend, Deadline, typed_as
+from .._backend import Backend, Deadline, PagedKeys, typed_as
 from .._errors import BackendClosedError, CounterError, DeserializationError, ResponseError
 from .._types import (
     TTL,
@@ -47,6 +48,9 @@ Words = tuple[bytes | str | float, ...]
 
 BATCH: Final = 1000
 """How many keys one command carries at most."""
+
+SCANNED: Final = 2500
+"""How many keys the server looks at for one page of a scan. It serves no other client meanwhile, about 0.5 ms."""
 
 _GLOB: Final = re.compile(rb"[*?\[\]\\]")
 
@@ -330,8 +334,10 @@ class RedisBackend(Backend):
         return await self._client.call(kind, *script.call, b"%d" % len(names), *names, *args, expects=ANSWER)
 
     async def _clear_prefix(self, prefix: str) -> None:
-        async for names in _Pages(self._client, (self._prefix + prefix).encode()):
-            await self._client.call(Kind.IDEMPOTENT, b"UNLINK", *names, expects=NUMBER)
+        pages = _Pages(self._client, (self._prefix + prefix).encode())
+        names = await pages.next()
+        while names:
+            names = await pages.unlink(names)
 
     def _blocking_twin(self) -> Backend | None:
         if type(self) is not RedisBackend and type(self).__dict__.get("never_suspends") is not True:
@@ -363,7 +369,7 @@ class RedisBackend(Backend):
 
 
 class _Pages:
-    """The names on the server that begin with a prefix, a page of them at a time; no page is empty."""
+    """The names on the server that begin with a prefix, a page of them at a time."""
 
     def __init__(self, client: Client, prefix: bytes) -> None:
         self._client = client
@@ -371,39 +377,75 @@ class _Pages:
         self._pattern = _GLOB.sub(rb"\\\g<0>", prefix) + b"*"
         self._cursor: bytes | None = b"0"
 
-    def __aiter__(self) -> AsyncIterator[list[bytes]]:
-        return self
+    async def next(self) -> list[bytes]:
+        """Return the next page; an empty one at the end."""
+        names: list[bytes] = []
+        while not names and self._cursor is not None:
+            names = self._turn(await self._client.call(Kind.READ, *self._words(), expects=PAGE))
+        return names
 
-    async def __anext__(self) -> list[bytes]:
-        while self._cursor is not None:
-            words = (b"SCAN", self._cursor, b"MATCH", self._pattern, b"COUNT", BATCH)
-            cursor, found = await self._client.call(Kind.READ, *words, expects=PAGE)
-            self._cursor = None if cursor == b"0" else cursor
-            names = [name for name in found if name.startswith(self._prefix)]
-            if names:
-                return names
-        raise StopAsyncIteration
+    async def unlink(self, names: list[bytes]) -> list[bytes]:
+        """Remove a page of names and return the next page, in one round trip if that has names."""
+        if self._cursor is None:
+            await self._client.call(Kind.IDEMPOTENT, b"UNLINK", *names, expects=NUMBER)
+            return []
+        commands: list[Words] = [(b"UNLINK", *names), self._words()]
+        replies = await self._client.call_many(Kind.IDEMPOTENT, commands, expects=_UNLINKED)
+        return self._turn(replies[1]) or await self.next()
+
+    def _words(self) -> Words:
+        return (b"SCAN", self._cursor or b"0", b"MATCH", self._pattern, b"COUNT", b"%d" % SCANNED)
+
+    def _turn(self, page: list[Any]) -> list[bytes]:
+        cursor, names = page
+        self._cursor = None if cursor == b"0" else cursor
+        return (
+            cast("list[bytes]", names)
+            if _begin_with(names, self._prefix)
+            else [name for name in names if name.startswith(self._prefix)]
+        )
 
 
-class _Keys:
-    """The keys of a scan. Not an async generator: one that is left before its end would make trio warn."""
+#: What UNLINK and SCAN are answered with.
+_UNLINKED: Final = Reply(int, items=(bytes, list), lengths=(0, 2))
+
+
+class _Keys(PagedKeys):
+    """The keys of a scan. Names that are not text are foreign ones."""
 
     def __init__(self, client: Client, own: str, prefix: str) -> None:
+        super().__init__()
         self._pages = _Pages(client, (own + prefix).encode())
-        self._cut = len(own.encode())
-        self._page: Iterator[bytes] = iter(())
+        self._own = own
 
-    def __aiter__(self) -> AsyncIterator[str]:
-        return self
+    async def next_page(self) -> list[str]:
+        while names := await self._pages.next():
+            keys = _texts(names, self._own)
+            if keys:
+                return keys
+        return []
 
-    async def __anext__(self) -> str:
-        while True:
-            for name in self._page:
-                try:
-                    return name[self._cut :].decode()
-                except UnicodeDecodeError:
-                    continue
-            self._page = iter(await anext(self._pages))
+
+def _begin_with(names: list[bytes], prefix: bytes) -> bool:
+    """Return whether all names surely begin with a prefix, as the server was told. Faster than asking each."""
+    whole = b"\n" + b"\n".join(names)
+    return whole.count(b"\n") == whole.count(b"\n" + prefix) == len(names)
+
+
+def _texts(names: list[bytes], prefix: str) -> list[str]:
+    """Return the names that are text, without the prefix that all of them have."""
+    try:
+        text = b"\n".join(names).decode()
+    except UnicodeDecodeError:
+        text = ""
+    # All at once, unless a name has a line break or is not text.
+    if text and text.count("\n") == len(names) - 1:
+        return text[len(prefix) :].split("\n" + prefix)
+    texts = []
+    for name in names:
+        with contextlib.suppress(UnicodeDecodeError):
+            texts.append(name.decode()[len(prefix) :])
+    return texts
 
 
 def _options_class() -> type[Options]:

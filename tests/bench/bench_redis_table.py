@@ -58,7 +58,7 @@ async def _throughput(url: str) -> list[Line]:
         plenty = 10**9
         fixed = Throttle(backend, f"{plenty}/h", prefix="fixed")
         gcra = Throttle(backend, f"{plenty}/h", algorithm="gcra", prefix="gcra")
-        several = Throttle(backend, [f"{plenty}/s", f"{plenty}/m", f"{plenty}/h"], prefix="several")
+        several = Throttle(backend, f"{plenty}/s", f"{plenty}/m", f"{plenty}/h", prefix="several")
         operations: dict[str, tuple[Operation, float, float | None]] = {
             "increment with a ttl": (lambda: backend.increment("n", 3600), 0.65, 0.75),
             "Throttle.allow, fixed-window": (lambda: fixed.allow("k"), 0.65, 0.75),

@@ -598,3 +598,19 @@ async def test_a_harmless_script_outlives_a_lost_reply_and_a_forgotten_script(
         assert await backend.touch("k", None)
         assert lost
         assert await backend.ttl("k") == math.inf
+
+
+@pytest.mark.anyio
+async def test_names_of_every_kind_are_scanned_and_cleared(server: Server, bare: redis.Redis) -> None:
+    """Line breaks, foreign bytes, the prefix inside a name, and nothing but the prefix."""
+    keys = {"", "\n", "a\nb", "p:\np:", "\np:", "ü", "x" * 100, "\n" * 3, "p:"}
+    for keys_now in (keys, {"only"}, {""}, {key for key in keys if "\n" not in key}):
+        async with RedisBackend(server.url, prefix="p:") as backend:
+            for key in keys_now:
+                await backend.set(key, 1)
+            bare.set(b"p:\xff", "1")
+            bare.set("other", "1")
+            assert {key async for key in backend.scan()} == keys_now
+            assert {key async for key in backend.namespace("n").scan()} == set()
+            await backend.clear()
+        assert bare.keys() == [b"other"]
