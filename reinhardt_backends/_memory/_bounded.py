@@ -32,11 +32,11 @@ class Order(Protocol):
     data: dict[str, Any]
     """The dict to keep the items in."""
 
-    def read(self, key: str) -> object:
+    def read(self, key: str, /) -> object:
         """Count a read of a key that is there."""
         ...
 
-    def written(self, key: str) -> object:
+    def written(self, key: str, /) -> object:
         """Count a write to a key that is there."""
         ...
 
