@@ -423,6 +423,14 @@ def test_digits_and_depth_are_checked_wherever_they_are() -> None:
             encode(value)
 
 
+def test_a_field_may_have_any_name() -> None:
+    odd = create_model("Odd", **{"a.b": (int, ...), "class": (str, ...)})
+    value = odd(**{"a.b": 1, "class": "c"})
+    assert decode(encode(value), odd) == value
+    with pytest.raises(SerializationError):
+        encode(odd.model_construct(**{"a.b": "1", "class": "c"}))
+
+
 def test_a_schema_built_late_is_checked() -> None:
     class Late(BaseModel):
         model_config = ConfigDict(defer_build=True)

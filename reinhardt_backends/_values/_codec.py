@@ -91,13 +91,20 @@ def decode(data: bytes, type: Any = Any, *, key: str | None = None) -> Any:
     if raw and (type is Any or type is bytes):
         return data[1:]
     if raw or not (type is Any or type is str or type is int or type is bool):
-        return _validate(data, raw, reader_for(type), type, key)
-    value = _plain(data)
-    if value is _BROKEN:
-        raise _misfit(type, key, NOT_JSON)
-    if type is Any or value.__class__ is type:
-        return value
-    raise _misfit(type, key, "it is of another type")
+        reader = reader_for(type)
+        try:
+            return reader.read_bytes(data[1:]) if raw else reader.read_json(data)
+        except Exception as error:
+            detail = _explain(reader, error, raw)
+    else:
+        value = _plain(data)
+        if value is not _BROKEN and (type is Any or value.__class__ is type):
+            return value
+        detail = NOT_JSON if value is _BROKEN else "it is of another type"
+    # Raised outside of the except block: what pydantic says holds the data, and a context would keep it.
+    name = "plain JSON data" if type is Any else type_name(type)
+    where = "" if key is None else f" of key {key!r}"
+    raise DeserializationError(f"the value{where} is not valid as {name}: {detail}", key=key, type_name=name)
 
 
 def pack(value: Any) -> Any:
@@ -180,18 +187,7 @@ def _plain(data: bytes) -> Any:
         return _BROKEN
 
 
-def _validate(data: bytes, raw: bool, reader: Reader, type: Any, key: str | None) -> Any:
-    # Errors are raised outside the except blocks: what pydantic says holds the data, and a context would keep it.
-    try:
-        return reader.read_bytes(data[1:]) if raw else reader.read_json(data)
-    except ValueError as error:
-        detail = "it was stored as bytes" if raw and not reader.takes_bytes else reader.explain(error)
-    except Exception as error:
-        detail = f"a validator raised {error.__class__.__name__}"
-    raise _misfit(type, key, detail)
-
-
-def _misfit(type: Any, key: str | None, detail: str) -> DeserializationError:
-    name = "plain JSON data" if type is Any else type_name(type)
-    where = "" if key is None else f" of key {key!r}"
-    return DeserializationError(f"the value{where} is not valid as {name}: {detail}", key=key, type_name=name)
+def _explain(reader: Reader, error: Exception, raw: bool) -> str:
+    if not isinstance(error, ValueError):
+        return f"a validator raised {error.__class__.__name__}"
+    return "it was stored as bytes" if raw and not reader.takes_bytes else reader.explain(error)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -178,13 +178,13 @@ class _Compiler:
         if schema.get("root_model"):
             fields = {"root": {"schema": inner}}
             extra = None
-        elif inner["type"] == "model-fields" and inner.keys() <= _HARMLESS_FIELDS:
+        elif inner["type"] == "model-fields" and inner.keys() <= _HARMLESS_FIELDS and _are_attributes(inner["fields"]):
             fields = inner["fields"]
             extra = schema.get("extra_behavior") or inner.get("extra_behavior") or config.get("extra_fields_behavior")
         else:
             return None
         return Fields(
-            schema["cls"], self._fields(fields), self._unknown(schema), AnyData() if extra == "allow" else None
+            schema["cls"], self._checks(fields), self._unknown(schema), AnyData() if extra == "allow" else None
         )
 
     def _dataclass(self, schema: Any) -> Check | None:
@@ -199,18 +199,19 @@ class _Compiler:
             or _runs_code(schema)
         ):
             return None
-        fields = self._fields({field["name"]: field for field in inner["fields"]})
+        fields = self._checks({field["name"]: field for field in inner["fields"]})
         return Fields(schema["cls"], fields, self._unknown(schema))
 
     def _typed_dict(self, schema: Any) -> Check | None:
         if not schema.get("config", {}).keys() <= _HARMLESS_CONFIG or _runs_code(schema):
             return None
-        fields = self._fields(schema["fields"])
+        fields = self._checks(schema["fields"])
         total = schema.get("total", True)
         required = {name for name, field in schema["fields"].items() if field.get("required", total)} & fields.keys()
         return Keys(fields, required, self._unknown(schema))
 
-    def _fields(self, fields: Mapping[str, Any]) -> dict[str, Check]:
+    def _checks(self, fields: Mapping[str, Any]) -> dict[str, Check]:
+        """Return the check of each field that is stored."""
         return {
             name: self._compile(field["schema"])
             for name, field in fields.items()
@@ -240,6 +241,10 @@ def _runs_code(schema: Mapping[str, Any]) -> bool:
         return True
     fields = schema.get("fields") or schema["schema"]
     return any(part.get("type") == "with-info" for part in schema_parts(fields, within=_WITH_FIELDS))
+
+
+def _are_attributes(names: Iterable[str]) -> bool:
+    return all(map(str.isidentifier, names))
 
 
 def _has_written_offset(moment: datetime | time) -> bool:
