@@ -14,7 +14,7 @@ import dataclasses
 from collections.abc import Callable, Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from itertools import chain, repeat
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -270,6 +270,7 @@ class Fields(Check):
         "_others",
         "_otherwise",
         "_predicates",
+        "_rows",
         "_shapes",
     )  # fmt: skip
 
@@ -287,6 +288,13 @@ class Fields(Check):
         self._predicates = [holds for _, holds in self._leaves.values() if holds is not None]
         self._shapes: set[tuple[type, ...]] = set()
         self._get = _getter(checks)
+        # A model keeps its fields in a dict, where a look-up takes half as long as that of an attribute.
+        from_dict = _getter(checks, itemgetter)
+        self._rows: Callable[[Iterable[Any]], Iterable[tuple[Any, ...]]] = (
+            (lambda models: map(from_dict, map(_dict_of, models)))
+            if issubclass(cls, BaseModel)
+            else (lambda objects: map(self._get, objects))
+        )
         self._get_leaves = _getter(self._leaves)
         self._get_others = _getter(self._others)
 
@@ -343,9 +351,9 @@ class Fields(Check):
         if self._extra is not None or not {self._cls}.issuperset(map(type, values)):
             return super().passes(values)
         try:
-            columns = zip(*map(self._get, values), strict=True)
+            columns = zip(*self._rows(values), strict=True)
             return all(check.passes(column) for check, column in zip(self._checks.values(), columns, strict=False))
-        except AttributeError:
+        except (AttributeError, KeyError):
             return False
 
 
@@ -453,11 +461,14 @@ def same(found: Any, value: Any) -> bool:
     return bool(cls.__eq__ is object.__eq__)
 
 
-def _getter(names: Collection[str]) -> Callable[[Any], tuple[Any, ...]]:
-    """Return what takes the attributes of these names, and perhaps one more after them, from an object."""
+_dict_of: Final = attrgetter("__dict__")
+
+
+def _getter(names: Collection[str], kind: Any = attrgetter) -> Callable[[Any], tuple[Any, ...]]:
+    """Return what takes the attributes, or items, of these names out of an object; of one name, twice."""
     if not names:
         return lambda _: ()
-    get: Callable[[Any], tuple[Any, ...]] = attrgetter(*names, next(iter(names)))
+    get: Callable[[Any], tuple[Any, ...]] = kind(*names) if len(names) > 1 else kind(*names, *names)
     return get
 
 
