@@ -132,7 +132,13 @@ class Decoration:
 
 
 class _Plan:
-    """One function and how its calls are cached."""
+    """One function and how its calls are cached.
+
+    Attributes:
+        direct: Whether a hit is one typed ``get``.
+        tagged: Whether a hit is one ``get_many`` of the value and the tokens of its tags.
+        missed: The errors of a ``get`` after which it may be that there just is no value.
+    """
 
     def __init__(
         self, engine: Engine, function: Callable[..., Any], options: EntryOptions, key: str, tags: list[str]
@@ -143,11 +149,36 @@ class _Plan:
         self.options = options
         self.template = KeyTemplate(key, signature, engine.reader.keys.values)
         self.direct = not tags and not options.stale and (options.typed or options.type is Any)
+        self.tagged = bool(tags) and not options.stale
+        self.missed: tuple[type[Exception], ...] = (DeserializationError, ResponseError, *engine.tolerated)
         self._tags = [TagTemplate(tag, signature) for tag in tags]
 
-    def request(self, name: str, args: Arguments, kwargs: Keywords) -> Request:
-        tags = tuple(dict.fromkeys([tag.tag(args, kwargs) for tag in self._tags]))
-        return Request(name, self.options, tags, lambda: self.function(*args, **kwargs))
+    def tags(self, args: Arguments, kwargs: Keywords) -> tuple[str, ...]:
+        return tuple(dict.fromkeys([tag.tag(args, kwargs) for tag in self._tags]))
+
+    def request(self, name: str, args: Arguments, kwargs: Keywords, tags: tuple[str, ...] | None = None) -> Request:
+        given = self.tags(args, kwargs) if tags is None else tags
+        return Request(name, self.options, given, lambda: self.function(*args, **kwargs))
+
+
+async def _serve(plan: _Plan, name: str, args: Arguments, kwargs: Keywords) -> Any:
+    return await plan.engine.serve(plan.request(name, args, kwargs))
+
+
+async def _serve_tagged(plan: _Plan, name: str, args: Arguments, kwargs: Keywords) -> Any:
+    """Serve a call of a function with tags: one ``get_many``, and in the usual case no more."""
+    engine, tags = plan.engine, plan.tags(args, kwargs)
+    reader, prefix = engine.reader, engine.reader.keys.tags
+    names = [name, *[prefix + tag for tag in tags]]
+    try:
+        found = await reader.backend.get_many(names)
+    except plan.missed as error:
+        away = _is_away(error, engine.tolerated)
+        return await engine.serve(plan.request(name, args, kwargs, tags), away=away)
+    value = reader.hit(names, tags, found, plan.options.type)
+    if value is not MISSING:
+        return value
+    return await engine.serve(plan.request(name, args, kwargs, tags), found=found)
 
 
 def _wrapper(plan: _Plan) -> Any:
@@ -155,7 +186,8 @@ def _wrapper(plan: _Plan) -> Any:
     backend, serve, tolerated = engine.reader.backend, engine.serve, engine.tolerated
     # Over memory, the plain function under the verb spares a coroutine.
     plain, get = backend._plain_verb("get"), backend.get
-    missed = _missed(tolerated)
+    missed = plan.missed
+    serve_marked = _serve_tagged if plan.tagged else _serve
     single = template.single is not None
     head, tail = template.single or ("", "")
 
@@ -173,7 +205,7 @@ def _wrapper(plan: _Plan) -> Any:
         if name is None:
             name = template.name(args, kwargs)
         if not direct:
-            return await serve(plan.request(name, args, kwargs))
+            return await serve_marked(plan, name, args, kwargs)
         try:
             value = await get(name, result, default=MISSING) if plain is None else plain(name, result, MISSING)
         except missed as error:
@@ -193,7 +225,7 @@ def _wrapper(plan: _Plan) -> Any:
 def _blocking_wrapper(plan: _Plan) -> Any:
     engine, template, direct, result = plan.engine, plan.template, plan.direct, plan.options.type
     get, serve, tolerated = blocking_verb(engine.reader.backend, "get"), engine.serve, engine.tolerated
-    missed = _missed(tolerated)
+    missed = plan.missed
 
     @functools.wraps(plan.function)
     def cached(*args: Any, **kwargs: Any) -> Any:
@@ -273,11 +305,6 @@ class _BoundMethod(functools.partial):  # type: ignore[type-arg]
         if name in ("__name__", "__qualname__"):
             return getattr(self.func, name)
         raise AttributeError(name)
-
-
-def _missed(tolerated: tuple[type[Exception], ...]) -> tuple[type[Exception], ...]:
-    """Return the errors of a ``get`` after which it may be that there just is no value."""
-    return (DeserializationError, ResponseError, *tolerated)
 
 
 def _is_away(error: Exception, tolerated: tuple[type[Exception], ...]) -> bool:

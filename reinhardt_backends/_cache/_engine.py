@@ -95,7 +95,12 @@ class Engine:
         await self.reader.backend.delete(self.reader.keys.tag_name(tag))
 
     async def serve(
-        self, request: Request, lookup: Lookup | None = None, typed: bool = True, away: bool = False
+        self,
+        request: Request,
+        lookup: Lookup | None = None,
+        typed: bool = True,
+        away: bool = False,
+        found: dict[str, Any] | None = None,
     ) -> Any:
         """Return the value for a request.
 
@@ -104,15 +109,17 @@ class Engine:
             lookup: What its caller has found already.
             typed: Whether a value of its type may be in the store, for all that its caller knows.
             away: Whether its caller has found the store to be away.
+            found: What its caller has found under the names of the value and the tags.
         """
         looked_at: float | None = None
         while True:
             if lookup is None and not away:
-                looked_at = monotonic()
+                looked_at = monotonic() if found is None else None
                 try:
-                    lookup = await self.reader.look(request, typed)
+                    lookup = await self.reader.look(request, typed, found)
                 except self.tolerated:
                     away = True
+                found = None
             if lookup is not None and lookup.settled:
                 return lookup.value
             stale = lookup is not None and lookup.stale

@@ -164,6 +164,9 @@ class TagTemplate(_Template):
         if not self._fields:
             return self._literals[0]
         arguments = self._bound(args, kwargs)
+        if len(self._fields) == 1:
+            # The usual case, with nothing to join.
+            return check_key(self._literals[0] + self._fields[0].text(arguments) + self._literals[1])
         parts = [self._literals[0]]
         for field, literal in zip(self._fields, self._literals[1:], strict=True):
             parts += (field.text(arguments), literal)
@@ -190,6 +193,9 @@ class _Field:
 
     def text(self, arguments: dict[str, Any]) -> str:
         """Return the value of the field as ``str.format`` writes it."""
+        if self.plain:
+            value = arguments[self.name]
+            return value if value.__class__ is str else format(value)
         return format(_FORMATTER.convert_field(self._value(arguments), self._conversion), self._spec)
 
     def key_text(self, arguments: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ has the tokens. What is stored, and when it counts, is described in ``_stored.py
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -67,12 +67,13 @@ class CacheKeys:
 
     Attributes:
         values: The beginning of the names of all values.
+        tags: The beginning of the names of the tokens of all tags.
     """
 
     def __init__(self, prefix: str) -> None:
         self.values = f"{prefix}:value:"
         self._fresh = f"{prefix}:fresh:"
-        self._tags = f"{prefix}:tag:"
+        self.tags = f"{prefix}:tag:"
 
     def value_name(self, key: str) -> str:
         return self.values + check_key(key)
@@ -82,7 +83,7 @@ class CacheKeys:
         return self._fresh + name[len(self.values) :]
 
     def tag_name(self, tag: str) -> str:
-        return self._tags + tag
+        return self.tags + tag
 
 
 class EntryReader:
@@ -97,8 +98,14 @@ class EntryReader:
         self.backend = backend
         self.keys = keys
 
-    async def look(self, request: Request, typed: bool = True) -> Lookup:
-        """Look for the value of a request; ``typed=False`` where it is known that no value of its type is there."""
+    async def look(self, request: Request, typed: bool = True, found: dict[str, Any] | None = None) -> Lookup:
+        """Look for the value of a request.
+
+        Args:
+            request: What the caller asks for.
+            typed: Whether a value of its type may be there, for all that the caller knows.
+            found: What is under the names of the value and the tags, if that was read already.
+        """
         options = request.options
         names = [request.name, *map(self.keys.tag_name, request.tags)]
         if options.stale:
@@ -110,7 +117,8 @@ class EntryReader:
                 raise_unless_unreadable(error)
             else:
                 return NOTHING if value is MISSING else Lookup(StoredEntry(value), value)
-        found = await self.read(names)
+        if found is None:
+            found = await self.read(names)
         entry = entry_of(found.get(request.name, MISSING))
         unread = [name for tag in entry.tags if (name := self.keys.tag_name(tag)) not in names]
         if entry.fresh is not None and not options.stale:
@@ -118,6 +126,29 @@ class EntryReader:
         if unread:
             found = {**found, **await self.read(unread)}
         return self._judged(request, entry, found)
+
+    def hit(self, names: list[str], tags: Collection[str], found: dict[str, Any], type: Any) -> Any:
+        """Return the value that was found, in the usual case; ``MISSING`` if that takes a closer look.
+
+        In the usual case it has the tags of the request and no others, and these have the tokens that they had.
+
+        Args:
+            names: The name of the value, and those of the tags.
+            tags: The tags.
+            found: What is under these names.
+            type: The type of the value.
+        """
+        entry = entry_of(found.get(names[0], MISSING))
+        if entry.data is None or entry.fresh is not None or len(entry.tags) != len(tags):
+            return MISSING
+        for tag, name in zip(tags, names[1:], strict=True):
+            token, known = found.get(name), entry.tags.get(tag)
+            if known is None or token.__class__ is not str or not token.startswith(known + "."):
+                return MISSING
+        try:
+            return decode(entry.data, type)
+        except DeserializationError:
+            return MISSING
 
     def _judged(self, request: Request, entry: StoredEntry, found: dict[str, Any]) -> Lookup:
         tag_name = self.keys.tag_name

@@ -284,8 +284,12 @@ class RedisBackend(Backend):
         batches = list(_batches(asked))
         commands: list[Words] = [(b"MGET", *map(self._full, batch)) for batch in batches]
         expects = Reply(items=(bytes, NoneType), lengths=[len(batch) for batch in batches])
-        replies = await self._client.call_many(Kind.READ, commands, expects=expects)
-        values = (data for reply in replies for data in reply)
+        if len(commands) == 1:
+            # The usual case, by the shorter way.
+            values = await self._client.call(Kind.READ, *commands[0], expects=expects)
+        else:
+            replies = await self._client.call_many(Kind.READ, commands, expects=expects)
+            values = [data for reply in replies for data in reply]
         return {key: decode(data, type, key=key) for key, data in zip(asked, values, strict=True) if data is not None}
 
     async def set_many(self, mapping: Mapping[str, Any], ttl: TTL | KeepTTL | None = None) -> None:
