@@ -21,7 +21,7 @@ class FakeClock:
 
     def __init__(self, start: float = 1000.0) -> None:
         self._now = _nanoseconds(start)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def __call__(self) -> float:
         """Return the time in seconds."""
