@@ -29,7 +29,6 @@ HANDLED = {
     "_blocking/_portal.py _lock": "re-entrant; new after a fork",
     "_blocking/_portal.py _portals": "single steps of a dict; emptied after a fork",
     "_blocking/_portal_backend.py PortalIterator._turn": "never waited for; an iteration does not survive a fork",
-    "_cache/_engine.py blocking_backend": "computed twice is the same; takes no lock of its own",
     "_cache/_lease.py _kept": "single steps of a dict; emptied after a fork",
     "_cache/_lease.py _pace": "single steps of a list; reset after a fork",
     "_cache/_lease.py _running": "never waited for; new after a fork",

@@ -10,11 +10,9 @@ from __future__ import annotations
 import contextlib
 import inspect
 import random
-from functools import cached_property
 from time import monotonic
 from typing import Any, Final
 
-from .._backend import Backend
 from .._component import IN_LOOP, IN_THREAD, Waiting
 from .._errors import (
     BackendClosedError,
@@ -57,6 +55,7 @@ class Engine:
         tolerated: The errors of the backend that mean no more than that it has no value and keeps none.
         flights: The computations in flight.
         templates: The key templates of the functions of the cache.
+        blocking_backend: A backend over the same store whose coroutines never suspend; ``None`` if there is none.
     """
 
     def __init__(
@@ -69,6 +68,7 @@ class Engine:
         self.tolerated = tolerated
         self.flights = SingleFlight(HOLD * (LEASE if lease is None else lease))
         self.templates = Templates()
+        self.blocking_backend = reader.backend._blocking_twin()
         self._waiting = IN_LOOP
 
     @property
@@ -80,11 +80,6 @@ class Engine:
     def waiting(self, waiting: Waiting) -> None:
         self._waiting = waiting
         self.flights.blocks = waiting is IN_THREAD
-
-    @cached_property
-    def blocking_backend(self) -> Backend | None:
-        """A backend over the same store whose coroutines never suspend, if there is one."""
-        return self.reader.backend._blocking_twin()
 
     async def invalidate(self, name: str) -> None:
         self.flights.outdate(lambda other, _: other == name)
