@@ -17,7 +17,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast
 
@@ -321,7 +321,7 @@ class _InLoop:
         return results[0]
 
     @asynccontextmanager
-    async def background(self, work: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    async def background(self, work: Callable[[], Coroutine[Any, Any, None]]) -> AsyncGenerator[None, None]:
         import anyio
 
         async with anyio.create_task_group() as group:
@@ -357,7 +357,7 @@ class _InThread:
         return await work
 
     @asynccontextmanager
-    async def background(self, work: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    async def background(self, work: Callable[[], Coroutine[Any, Any, None]]) -> AsyncGenerator[None, None]:
         def run() -> None:
             drive(work())
 

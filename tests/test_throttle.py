@@ -407,7 +407,7 @@ def test_what_a_throttle_cannot_be_built_of() -> None:
         anything(memory, 10)
     with pytest.raises(TypeError, match="takes a Backend, not str"):
         anything("redis://", "10/s")
-    with pytest.raises(TypeError, match="takes a Backend, not _SyncMemory"):
+    with pytest.raises(TypeError, match="takes a Backend, not SyncMemory"):
         anything(SyncBackend(memory), "10/s")
     with pytest.raises(ValueError, match="algorithm must be one of"):
         anything(memory, "10/s", algorithm="leaky")

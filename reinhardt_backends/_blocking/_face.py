@@ -80,7 +80,7 @@ class Face(Generic[T]):
     def __init__(self, target: T) -> None:
         self._target = target
         if hasattr(target, "_waiting"):
-            target._waiting = IN_THREAD
+            cast("Any", target)._waiting = IN_THREAD
 
 
 class BackendFace(Face[Backend]):
@@ -135,7 +135,8 @@ class BackendFace(Face[Backend]):
         self._runtime: Runtime = runtime
         classes = BackendFace._classes
         if type(self) in classes.values():
-            self.__class__ = classes[self._find_memory(backend)]
+            chosen: Any = classes[self._find_memory(backend)]
+            self.__class__ = chosen
 
     def _find_memory(self, backend: Backend) -> type[Any]:
         """Keep the memory backend whose plain functions can be called directly, and return what tells how."""

@@ -398,7 +398,7 @@ class SyncBackend(BackendFace, over=Backend):
         return drive(self._target.__aexit__(exc_type, exc, traceback))
 
 
-class _SyncMemory(SyncBackend, over=MemoryBackend):
+class SyncMemory(SyncBackend, over=MemoryBackend):
     __slots__ = ()
 
     def set(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> None:
@@ -459,7 +459,7 @@ class _SyncMemory(SyncBackend, over=MemoryBackend):
         return self._memory._close()
 
 
-class _SyncMemoryNamespace(SyncBackend, over=Namespace):
+class SyncMemoryNamespace(SyncBackend, over=Namespace):
     __slots__ = ()
 
     def set(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> None:

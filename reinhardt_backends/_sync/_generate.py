@@ -315,9 +315,9 @@ def backend_faces(directory: Path, verbs: list[Method]) -> str:
     parts = [
         f"class {BACKEND.face}({BASE.name}, over={BACKEND.name}):\n{doc}\n{head}",
         *(verb.text() for verb in verbs),
-        f"\nclass _SyncMemory({BACKEND.face}, over={MEMORY.name}):\n{head}",
+        f"\nclass SyncMemory({BACKEND.face}, over={MEMORY.name}):\n{head}",
         *(direct(method, call) for method, call in calls),
-        f"\nclass _SyncMemoryNamespace({BACKEND.face}, over=Namespace):\n{head}",
+        f"\nclass SyncMemoryNamespace({BACKEND.face}, over=Namespace):\n{head}",
         *(
             direct(method, call.replace("(key", "(self._namespace._full(key)"))
             for method, call in calls
