@@ -267,8 +267,15 @@ class Items:
                 if not writes or (write := writes[0]) is None:
                     break
                 value, seconds = write
-                if seconds is None and found and item and value.__class__ is int and self._bounds is None:
-                    # A count goes up in place.
+                kind = value.__class__
+                if (
+                    seconds is None
+                    and found
+                    and item
+                    and self._bounds is None
+                    and (kind is int or (kind is str and value.isascii()))
+                ):
+                    # A count or a short text changes in place.
                     new = value, item[1], item[2]
                     if (data[key] if key in data else None) is item:
                         data[key] = new

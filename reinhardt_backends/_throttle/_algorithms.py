@@ -4,12 +4,12 @@ An algorithm keeps a few whole numbers for a rate, and has these formulas over t
 microseconds. ``now`` never decreases, and ``latest`` is what it was when the numbers were written; ``_clock.py`` has
 both.
 
-* ``current``: the numbers as they stand now, given the stored ones or ``None``;
-* ``wait``: the time until a cost fits, 0 if it does;
-* ``spend``: the numbers after a hit;
-* ``reset``: the time until the numbers say nothing any more;
+* ``take``: how long a cost has to wait, 0 if it fits; the numbers as they stand now, after the hit if it fits; and the
+  time until those say nothing any more. A negative cost asks for its opposite and spends nothing;
 * ``left``: how many hits of cost 1 fit, and the time until the next one fits once all of those were spent;
-* ``horizon``: the longest that ``wait`` can be. Numbers that old say nothing any more.
+* ``horizon``: the longest that the wait can be. Numbers that old say nothing any more.
+
+In Lua ``take`` is in pieces.
 
 The algorithms:
 
@@ -33,11 +33,15 @@ from typing import Final, NamedTuple
 Numbers = tuple[int, ...]
 
 
+Taken = tuple[int, Numbers, int]
+
+
 class Lua(NamedTuple):
     """The formulas as Lua statements over ``limit``, ``period``, ``burst`` and the numbers ``a``, ``b`` and ``c``.
 
-    ``a`` is ``nil`` where there are no numbers. ``wait`` is the body of the function ``wait_for``; ``spend`` adds
-    ``cost``; ``reset`` and ``horizon`` set what they are called, ``left`` also ``refill``.
+    ``current`` brings the numbers up to date; ``a`` is ``nil`` where there are none. ``wait`` is the body of the
+    function ``wait_for``; ``spend`` adds ``cost``; ``reset`` and ``horizon`` set what they are called, ``left`` also
+    ``refill``.
     """
 
     current: str
@@ -51,46 +55,34 @@ class Lua(NamedTuple):
 class Formulas(NamedTuple):
     """The formulas of an algorithm, and how many numbers it keeps for a rate.
 
-    Their last arguments are the limit, the period and the burst.
+    ``take`` has the arguments ``now, latest, numbers, cost, limit, period, burst``, ``left`` has ``now, numbers, limit,
+    period, burst``.
     """
 
     width: int
-    current: Callable[[int, int, Numbers | None, int, int, int], Numbers]
-    wait: Callable[[int, Numbers, int, int, int, int], int]
-    spend: Callable[[Numbers, int, int, int, int], Numbers]
-    reset: Callable[[int, Numbers, int, int, int], int]
+    take: Callable[[int, int, Numbers | None, int, int, int, int], Taken]
     left: Callable[[int, Numbers, int, int, int], tuple[int, int]]
     horizon: Callable[[int, int, int], int]
     lua: Lua
 
 
-def _fixed_current(now: int, latest: int, old: Numbers | None, limit: int, period: int, burst: int) -> Numbers:
-    return (now + period, 0) if old is None or now >= old[0] else old
+def _take_fixed(now: int, latest: int, old: Numbers | None, cost: int, limit: int, period: int, burst: int) -> Taken:
+    end, count = (now + period, 0) if old is None or now >= old[0] else old
+    if count + abs(cost) > limit:
+        return end - now, (end, count), end - now
+    if cost > 0:
+        count += cost
+    return 0, (end, count), end - now if count else 0
 
 
-def _fixed_wait(now: int, at: Numbers, wanted: int, limit: int, period: int, burst: int) -> int:
-    return 0 if at[1] + wanted <= limit else at[0] - now
-
-
-def _fixed_spend(at: Numbers, cost: int, limit: int, period: int, burst: int) -> Numbers:
-    return at[0], at[1] + cost
-
-
-def _fixed_reset(now: int, at: Numbers, limit: int, period: int, burst: int) -> int:
-    return at[0] - now if at[1] else 0
-
-
-def _fixed_left(now: int, at: Numbers, limit: int, period: int, burst: int) -> tuple[int, int]:
+def _left_fixed(now: int, at: Numbers, limit: int, period: int, burst: int) -> tuple[int, int]:
     return max(limit - at[1], 0), at[0] - now
 
 
 FIXED: Final = Formulas(
     width=2,
-    current=_fixed_current,
-    wait=_fixed_wait,
-    spend=_fixed_spend,
-    reset=_fixed_reset,
-    left=_fixed_left,
+    take=_take_fixed,
+    left=_left_fixed,
     horizon=lambda limit, period, burst: period,
     lua=Lua(
         current="if not a or now >= a then a, b = now + period, 0 end",
@@ -103,47 +95,35 @@ FIXED: Final = Formulas(
 )
 
 
-def _sliding_current(now: int, latest: int, old: Numbers | None, limit: int, period: int, burst: int) -> Numbers:
-    if old is None or now >= old[0] + 2 * period:
-        return now, 0, 0
-    start, count, _ = old
-    return (start + period, 0, count) if now >= start + period else old
+def _take_sliding(now: int, latest: int, old: Numbers | None, cost: int, limit: int, period: int, burst: int) -> Taken:
+    if old is None or (gone := now - old[0]) >= 2 * period:
+        start, count, before, gone = now, 0, 0, 0
+    elif gone >= period:
+        start, count, before, gone = old[0] + period, 0, old[1], gone - period
+    else:
+        start, count, before = old
+    wait, wanted = 0, count + abs(cost)
+    if before * (period - gone) + wanted * period > limit * period:
+        if wanted <= limit:
+            wait = period - (limit - wanted) * period // before - gone
+        else:
+            wait = period - gone + max(period - (limit - wanted + count) * period // count, 0)
+    elif cost > 0:
+        count = wanted
+    reset = 2 * period - gone if count else period - gone if before else 0
+    return wait, (start, count, before), reset
 
 
-def _sliding_wait(now: int, at: Numbers, wanted: int, limit: int, period: int, burst: int) -> int:
-    start, count, before = at
-    gone = now - start
-    if before * (period - gone) + (count + wanted) * period <= limit * period:
-        return 0
-    if count + wanted <= limit:
-        return period - (limit - count - wanted) * period // before - gone
-    return period - gone + max(period - (limit - wanted) * period // count, 0)
-
-
-def _sliding_spend(at: Numbers, cost: int, limit: int, period: int, burst: int) -> Numbers:
-    return at[0], at[1] + cost, at[2]
-
-
-def _sliding_reset(now: int, at: Numbers, limit: int, period: int, burst: int) -> int:
-    start, count, before = at
-    if count:
-        return start + 2 * period - now
-    return start + period - now if before else 0
-
-
-def _sliding_left(now: int, at: Numbers, limit: int, period: int, burst: int) -> tuple[int, int]:
+def _left_sliding(now: int, at: Numbers, limit: int, period: int, burst: int) -> tuple[int, int]:
     start, count, before = at
     left = max(limit - count + -(before * (period - now + start)) // period, 0)
-    return left, _sliding_wait(now, (start, count + left, before), 1, limit, period, burst)
+    return left, _take_sliding(now, now, (start, count + left, before), -1, limit, period, burst)[0]
 
 
 SLIDING: Final = Formulas(
     width=3,
-    current=_sliding_current,
-    wait=_sliding_wait,
-    spend=_sliding_spend,
-    reset=_sliding_reset,
-    left=_sliding_left,
+    take=_take_sliding,
+    left=_left_sliding,
     horizon=lambda limit, period, burst: 2 * period,
     lua=Lua(
         current="""
@@ -167,35 +147,27 @@ refill = wait_for(now, limit, period, burst, a, b + left, c, 1)
 )
 
 
-def _gcra_current(now: int, latest: int, old: Numbers | None, limit: int, period: int, burst: int) -> Numbers:
-    return (0,) if old is None else (max(old[0] - (now - latest) * limit, 0),)
+def _take_gcra(now: int, latest: int, old: Numbers | None, cost: int, limit: int, period: int, burst: int) -> Taken:
+    level = 0 if old is None else old[0] - (now - latest) * limit
+    level = max(level, 0)
+    filled = level + abs(cost) * period
+    excess = filled - burst * period
+    if excess > 0:
+        return -(-excess // limit), (level,), -(-level // limit)
+    if cost > 0:
+        level = filled
+    return 0, (level,), -(-level // limit)
 
 
-def _gcra_wait(now: int, at: Numbers, wanted: int, limit: int, period: int, burst: int) -> int:
-    excess = at[0] + (wanted - burst) * period
-    return -(-excess // limit) if excess > 0 else 0
-
-
-def _gcra_spend(at: Numbers, cost: int, limit: int, period: int, burst: int) -> Numbers:
-    return (at[0] + cost * period,)
-
-
-def _gcra_reset(now: int, at: Numbers, limit: int, period: int, burst: int) -> int:
-    return -(-at[0] // limit)
-
-
-def _gcra_left(now: int, at: Numbers, limit: int, period: int, burst: int) -> tuple[int, int]:
+def _left_gcra(now: int, at: Numbers, limit: int, period: int, burst: int) -> tuple[int, int]:
     left = max((burst * period - at[0]) // period, 0)
-    return left, _gcra_wait(now, at, left + 1, limit, period, burst)
+    return left, _take_gcra(now, now, at, -left - 1, limit, period, burst)[0]
 
 
 GCRA: Final = Formulas(
     width=1,
-    current=_gcra_current,
-    wait=_gcra_wait,
-    spend=_gcra_spend,
-    reset=_gcra_reset,
-    left=_gcra_left,
+    take=_take_gcra,
+    left=_left_gcra,
     horizon=lambda limit, period, burst: -(-burst * period // limit),
     lua=Lua(
         current="a = a and math.max(a - (now - latest) * limit, 0) or 0",

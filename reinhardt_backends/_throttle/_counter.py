@@ -19,29 +19,28 @@ from .._backend._atomic import Found, Step, Write
 _MICRO: Final = 1_000_000
 _ROUNDING: Final = 1e-9
 """Seconds by which the remainder of an expiry may be off, which is a sum of floats."""
+_FOREVER: Final = float("inf")
 
 
 def _decide(time: float, found: Sequence[Found], args: Sequence[Any]) -> tuple[list[int], Sequence[Write]]:
     cost, _, limit, period, _ = args
-    count, left = _counted(found[0])
-    allowed = count + abs(cost) <= limit
-    writes: Sequence[Write] = ()
-    if left > period / _MICRO + _ROUNDING:
-        left = period / _MICRO
-        writes = ((count, left),)
-    if allowed and cost > 0:
-        writes = ((count + cost, None if count and not writes else period / _MICRO),)
-        left = left if count else period / _MICRO
+    there = found[0]
+    if there is None or there[0].__class__ is not int or there[0] <= 0:
+        if cost > 0:
+            return [1, limit - cost, period, 0, period], ((cost, period / _MICRO),)
+        return [1, limit, 0, 0, period], ()
+    count, left = there
+    reset, ttl = ceil((left - _ROUNDING) * _MICRO) if left < _FOREVER else period + 1, None
+    if reset > period:
+        reset, ttl = period, period / _MICRO
+    elif reset < 1:
+        reset = 1
+    if count + abs(cost) > limit:
+        return [0, max(limit - count, 0), reset, reset, reset], () if ttl is None else ((count, ttl),)
+    if cost > 0:
         count += cost
-    reset = min(max(ceil((left - _ROUNDING) * _MICRO), 1), period) if count else 0
-    return [int(allowed), max(limit - count, 0), reset, 0 if allowed else reset, reset or period], writes
-
-
-def _counted(found: Found) -> tuple[int, float]:
-    """Return the count and the seconds until it expires; 0 and 0.0 for what is no count."""
-    if found is None or found[0].__class__ is not int or found[0] <= 0:
-        return 0, 0.0
-    return found
+        return [1, limit - count, reset, 0, reset], ((count, ttl),)
+    return [1, limit - count, reset, 0, reset], () if ttl is None else ((count, ttl),)
 
 
 # A denied hit only reads, so that a flood of them is neither written nor replicated.

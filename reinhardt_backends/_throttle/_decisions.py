@@ -21,7 +21,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from .._backend._atomic import Found, Step, Write
-from ._algorithms import FIXED, GCRA, SLIDING, Formulas, Numbers
+from ._algorithms import FIXED, GCRA, SLIDING, Formulas, Numbers, Taken
 from ._clock import LUA_PROMISE, LUA_READ, Reading, read_clock, settle
 
 MICRO: Final = 1_000_000
@@ -142,10 +142,9 @@ def _stored(found: Found) -> Numbers | None:
 
 def _ttl(found: Found, reset: int) -> float | None:
     """Return the ttl of a state, a little longer than it must be, so that most writes can keep it."""
-    kept = -(-reset // 1000) / 1000
-    if found is not None and found[1] >= kept:
+    if found is not None and found[1] * MICRO >= reset:
         return None
-    return max(kept + reset // 2000 / 1000, 0.001)
+    return max(reset * 3 // 2000, 1) / 1000
 
 
 @lru_cache
@@ -155,7 +154,8 @@ def _rates(rest: tuple[int, ...]) -> list[tuple[int, int, int]]:
 
 
 def _step(name: str, formulas: Formulas) -> Step:
-    width, current, wait_for, spend, reset, left, _, _ = formulas
+    width, take, left, _, _ = formulas
+    form = ",".join(["%d"] * (width + 1))
 
     def decide(time: float, found: Sequence[Found], args: Sequence[Any]) -> Decided:
         now = int(time * MICRO + 0.5)
@@ -166,23 +166,16 @@ def _step(name: str, formulas: Formulas) -> Step:
         # A single rate on a clock that was not set back, which is what happens most.
         cost, brief, limit, period, burst = args
         latest, old = (now, None) if stored is None else (stored[0], stored[1:])
-        at = current(now, latest, old, limit, period, burst)
-        wait = wait_for(now, at, abs(cost), limit, period, burst)
+        wait, at, reset = take(now, latest, old, cost, limit, period, burst)
         writes: Sequence[Write] = ()
         if cost > 0 and not wait:
-            at = spend(at, cost, limit, period, burst)
-            writes = ((_text(now, at, 0), _ttl(there, reset(now, at, limit, period, burst))),)
+            writes = ((form % (now, *at), _ttl(there, reset)),)
         if brief:
             return (0 if wait else 1), writes
         remaining, refill = left(now, at, limit, period, burst)
-        return [0 if wait else 1, remaining, reset(now, at, limit, period, burst), wait, refill], writes
+        return [0 if wait else 1, remaining, reset, wait, refill], writes
 
     return Step(name, _script(formulas), decide)
-
-
-def _text(latest: int, numbers: Numbers, lag: int) -> str:
-    text = f"{latest},{','.join(map(str, numbers))}"
-    return f"{text},{lag}" if lag else text
 
 
 def _decide_rates(formulas: Formulas, real: int, there: Found, stored: Numbers | None, args: Sequence[Any]) -> Decided:
@@ -197,29 +190,30 @@ def _decide_rates(formulas: Formulas, real: int, there: Found, stored: Numbers |
         reading = read_clock(real, stored[0], stored[size] if len(stored) > size else 0)
     now, latest = reading.now, reading.latest
     horizons = [formulas.horizon(*limits) for limits in rates]
-    state: list[Numbers] = []
+    seen: list[Taken] = []
     for index, limits in enumerate(rates):
         old = None if stored is None else stored[index * width + 1 : (index + 1) * width + 1]
-        state.append(formulas.current(now, latest, None if reading.is_over(horizons[index]) else old, *limits))
-    waits = [formulas.wait(now, at, abs(cost), *limits) for at, limits in zip(state, rates, strict=True)]
+        if reading.is_over(horizons[index]):
+            old = None
+        seen.append(formulas.take(now, latest, old, -abs(cost), *limits))
+    waits = [wait for wait, _, _ in seen]
     lag_before = reading.lag
     reading, promised = settle(reading, waits, horizons)
     allowed = 0 if any(waits) else 1
-    writes: Sequence[Write] = ()
     counted = allowed and cost > 0
     if counted:
-        state = [formulas.spend(at, cost, *limits) for at, limits in zip(state, rates, strict=True)]
+        seen = [formulas.take(now, now, at, cost, *limits) for (_, at, _), limits in zip(seen, rates, strict=True)]
+    writes: Sequence[Write] = ()
     if counted or reading.lag != lag_before:
-        kept = max([formulas.reset(now, at, *limits) for at, limits in zip(state, rates, strict=True)])
-        text = _text(now, tuple([number for at in state for number in at]), reading.lag)
-        writes = ((text, _ttl(there, kept + now - real)),)
+        numbers = [now, *[number for _, at, _ in seen for number in at], *([reading.lag] if reading.lag else [])]
+        kept = max([reset for _, _, reset in seen])
+        writes = ((",".join(map(str, numbers)), _ttl(there, kept + now - real)),)
     if brief:
         return allowed, writes
     answer = [allowed]
-    for at, limits, wait, horizon in zip(state, rates, promised, horizons, strict=True):
-        remaining, refill = formulas.left(now, at, *limits)
-        reset = formulas.reset(now, at, *limits)
-        answer += [remaining, reading.promise_within(reset, horizon), wait, reading.promise_within(refill, horizon)]
+    for (_, at, reset), limits, wait, horizon in zip(seen, rates, promised, horizons, strict=True):
+        left, refill = formulas.left(now, at, *limits)
+        answer += [left, reading.promise_within(reset, horizon), wait, reading.promise_within(refill, horizon)]
     return answer, writes
 
 

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Awaitable
-from typing import Any, Literal, Protocol, TypeAlias
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from .._backend import Backend
 from .._backend._atomic import Step
@@ -67,6 +68,17 @@ def _arguments(rates: tuple[Rate, ...]) -> tuple[int, ...]:
     return tuple(number for rate in rates for number in (rate.limit, rate.milliseconds * 1000, rate.most))
 
 
+class Brief(NamedTuple):
+    """How to decide over a hit of cost 1 with one call, on a backend that takes no time.
+
+    ``run(head + key, arguments)`` is what ``allow`` would answer.
+    """
+
+    run: Callable[[str, tuple[int, ...]], int]
+    head: str
+    arguments: tuple[int, ...]
+
+
 class AtomicLimiter:
     """One step a decision."""
 
@@ -76,6 +88,10 @@ class AtomicLimiter:
         self._run = backend._run_step
         self._step = step
         self._rest = _arguments(rates)
+        self.brief: Brief | None = None
+        plain = backend._plain_verb("run_one")
+        if plain is not None:
+            self.brief = Brief(partial(plain, step), head, (1, 1, *self._rest))
 
     def decide(self, key: str, cost: int) -> Awaitable[list[int]]:
         return self._run(self._step, (self._head + key,), (cost, 0, *self._rest))
@@ -95,6 +111,9 @@ class AtomicCounter(AtomicLimiter):
         (rate,) = rates
         self._limits = (rate.limit, rate.milliseconds)
         self._once = (1, *self._limits)
+        plain = backend._plain_verb("run_one")
+        if plain is not None:
+            self.brief = Brief(partial(plain, ALLOW), head, self._once)
 
     def allow(self, key: str, cost: int) -> Awaitable[int]:
         return self._run(ALLOW, (self._head + key,), self._once if cost == 1 else (cost, *self._limits))

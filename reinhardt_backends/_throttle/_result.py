@@ -11,14 +11,13 @@ never refused, as long as the hits are its own alone. So a bucket's policy is it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import ceil
+from typing import NamedTuple
 
 from ._rates import Rate
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
+class Quota(NamedTuple):
     """What one rate of a throttle says.
 
     Attributes:
@@ -36,8 +35,7 @@ class Quota:
     refill_after: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class ThrottleResult:
+class ThrottleResult(NamedTuple):
     """What a throttle says about a hit. True in a condition if the hit was allowed.
 
     With several rates, ``limit``, ``remaining`` and ``reset_after`` are those of the rate that counts: of a denied hit
@@ -94,18 +92,22 @@ def _service_limit(quota: Quota) -> str:
 
 def result_of(rates: tuple[Rate, ...], answer: list[int], degraded: bool = False) -> ThrottleResult:
     """Return what a decision says: whether it was allowed, and four numbers for each rate, in microseconds."""
+    if len(rates) == 1:
+        # The common case, without a loop.
+        rate = rates[0]
+        allowed, left, reset, wait, refill = answer
+        quota = Quota(rate, left, reset / 1e6, wait / 1e6, refill / 1e6)
+        return ThrottleResult(allowed == 1, rate.most, left, quota[2], quota[3], (quota,), degraded)
     quotas = tuple(
         [
             Quota(rate, answer[at], answer[at + 1] / 1e6, answer[at + 2] / 1e6, answer[at + 3] / 1e6)
             for rate, at in zip(rates, range(1, len(answer), 4), strict=True)
         ]
     )
-    counts = quotas[0]
-    if len(quotas) > 1:
-        if answer[0]:
-            counts = min(quotas, key=lambda quota: (quota.remaining, -quota.reset_after))
-        else:
-            counts = max(quotas, key=lambda quota: quota.retry_after)
+    if answer[0]:
+        counts = min(quotas, key=lambda quota: (quota.remaining, -quota.reset_after))
+    else:
+        counts = max(quotas, key=lambda quota: quota.retry_after)
     return ThrottleResult(
         bool(answer[0]), counts.rate.most, counts.remaining, counts.reset_after, counts.retry_after, quotas, degraded
     )

@@ -17,7 +17,7 @@ from .._component import IN_LOOP, Line, Waiter, Waiting, check_backend, check_ti
 from .._errors import BackendConnectionError, BackendTimeoutError, OutcomeUnknownError, ResponseError
 from .._memory import MemoryBackend
 from .._types import check_key, check_prefix
-from ._limiters import Algorithm, Limiter, limiter_for
+from ._limiters import Algorithm, AtomicLimiter, Limiter, limiter_for
 from ._rates import Rate
 from ._result import ThrottleResult, result_of
 
@@ -102,6 +102,7 @@ class Throttle:
         self._waiting: Waiting = IN_LOOP
         self._queues: dict[str, _Queue] = {}
         self._limiter = limiter_for(backend, self._rates, algorithm, prefix)
+        self._brief = self._limiter.brief if isinstance(self._limiter, AtomicLimiter) else None
         self._local: Limiter | None = None
         if on_error == "local":
             self._local = limiter_for(MemoryBackend(), self._rates, algorithm, prefix)
@@ -134,6 +135,10 @@ class Throttle:
             cost = self._check_cost(cost)
         if key.__class__ is not str:
             key = check_key(key)
+        brief = self._brief
+        if brief is not None and cost == 1:
+            run, head, arguments = brief
+            return run(head + key, arguments) == 1
         try:
             return await self._limiter.allow(key, cost) == 1
         except UNAVAILABLE:
