@@ -467,8 +467,10 @@ FIELD_TYPES: list[Any] = [
     dict[Color, int], dict[Level, int], dict[float, str], dict[bool, int], dict[date, list[int]], dict, list, Any, Base,
     Derived, list[Base], dict[str, Base], Base | None, int | str, int | float, int | None, float | None, str | bytes,
     date | datetime, Base | Derived, Cat | Dog, Annotated[Cat | Dog, Field(discriminator="kind")], Point, Row, Options,
-    Annotated[int, Field(gt=0)], Annotated[str, Field(max_length=2)], Annotated[list[int], Field(max_length=1)],
-    AwareDatetime, NaiveDatetime, SecretStr, AnyUrl, Path, IPv4Address, Base64Bytes, deque[int], Sequence[int],
+    Annotated[int, Field(gt=0)], Annotated[float, Field(ge=0, lt=1)], Annotated[Decimal, Field(le=1, max_digits=3)],
+    Annotated[Decimal, Field(ge=1)], Annotated[str, Field(min_length=1, pattern="a")],
+    Annotated[str, Field(max_length=2)], Annotated[list[int], Field(max_length=1)], AwareDatetime, NaiveDatetime,
+    SecretStr, AnyUrl, Path, IPv4Address, Base64Bytes, deque[int], Sequence[int],
     Mapping[str, float], SerializeAsAny[Base], Guarded, Extended, Lowered, RootModel[list[int]], Box[int], Box[float],
     Page[int], complex, list[list[float]], dict[str, dict[str, Any]],
 ]  # fmt: skip

@@ -19,7 +19,7 @@ FOREIGN = {
     "asyncio": {"_io/", "_blocking/"},
     "trio": {"_io/", "_blocking/"},
     "pytest": {"testing/"},
-    "cachetools": {"_values/", "_memory/"},
+    "cachetools": {"_memory/"},
 }
 
 

@@ -96,6 +96,10 @@ class _Compiler:
 
     def _scalar(self, schema: Any) -> Check:
         cls, image, holds = _SCALARS[schema["type"]]
+        bounds = _bounds_of(schema)
+        if bounds is not None:
+            known = holds
+            holds = bounds if known is None else lambda value: known(value) and bounds(value)
         return self._leaf(schema, {cls}, {image}, holds, as_key=schema["type"] in _KEYS)
 
     def _enum(self, schema: Any) -> Check | None:
@@ -243,6 +247,18 @@ def _runs_code(schema: Mapping[str, Any]) -> bool:
     return any(part.get("type") == "with-info" for part in schema_parts(fields, within=_WITH_FIELDS))
 
 
+def _bounds_of(schema: Mapping[str, Any]) -> Callable[[Any], bool] | None:
+    """Return the predicate for the bounds that a schema sets; ``None`` without bounds."""
+    if not schema.keys() & (_BOUNDS | _LENGTHS):
+        return None
+    if schema["type"] == "str":
+        shortest, longest = schema.get("min_length", 0), schema.get("max_length", math.inf)
+        return lambda text: shortest <= len(text) <= longest
+    above, least = schema.get("gt", -math.inf), schema.get("ge", -math.inf)
+    below, most = schema.get("lt", math.inf), schema.get("le", math.inf)
+    return lambda number: above < number < below and least <= number <= most
+
+
 def _are_attributes(names: Iterable[str]) -> bool:
     return all(map(str.isidentifier, names))
 
@@ -271,11 +287,15 @@ _SCALARS: Final[dict[str, tuple[type, str, Any]]] = {
     "datetime": (datetime, "string", _has_written_offset),
     "timedelta": (timedelta, "string", _is_readable),
 }
+_BOUNDS: Final = frozenset({"gt", "ge", "lt", "le"})
+_LENGTHS: Final = frozenset({"min_length", "max_length"})
 _KEYS: Final = frozenset({"str", "int", "float", "decimal", "uuid", "date"})
 # How a kind of schema is compiled, and what else it may say without changing what comes back. Anything more is unknown.
 _KINDS: Final[dict[str, tuple[Callable[[_Compiler, Any], Check | None], frozenset[str]]]] = {
     "any": (_Compiler._any, frozenset()),
     **{kind: (_Compiler._scalar, frozenset({"allow_inf_nan", "microseconds_precision"})) for kind in _SCALARS},
+    **{kind: (_Compiler._scalar, _BOUNDS | {"allow_inf_nan"}) for kind in ("int", "float", "decimal")},
+    "str": (_Compiler._scalar, _LENGTHS),
     "enum": (_Compiler._enum, frozenset({"cls", "members", "sub_type", "missing"})),
     "literal": (_Compiler._literal, frozenset({"expected"})),
     "definitions": (_Compiler._inner, frozenset({"schema", "definitions"})),

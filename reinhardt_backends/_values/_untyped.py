@@ -45,9 +45,7 @@ class Untyped(Check):
         by_class = {cls: check_for(cls) for cls in set(map(type, values))}
         if len(by_class) == 1:
             return next(iter(by_class.values())).passes(values)
-        return all(
-            check.passes([value for value in values if value.__class__ is cls]) for cls, check in by_class.items()
-        )
+        return all(check.passes([value for value in values if type(value) is cls]) for cls, check in by_class.items())
 
 
 def check_for(cls: Any) -> Check:
