@@ -11,7 +11,7 @@ Check everything before you write anything, so that a bad argument changes nothi
 | ``scan`` | ``check_prefix`` |
 | ``set``, ``replace``, ``set_many``, ``compare_and_set`` | ``check_new_ttl``, which also takes ``KEEP_TTL`` |
 | ``add``, ``touch``, ``increment``, ``get(renew=)`` | ``check_ttl``: whole milliseconds, or ``None`` |
-| ``increment`` | ``check_count``: an exact ``int`` of the signed 64-bit range |
+| ``increment`` | ``check_count``: an exact ``int`` of the signed 64-bit range; ``check_total``: the new value |
 | ``get``, ``pop``, ``get_many`` | ``check_type``, also where the key is missing |
 | ``with_timeout``, ``wait_until_ready`` | ``check_seconds``: a ``float`` |
 
@@ -33,6 +33,7 @@ from ._types import (
     check_new_ttl,
     check_prefix,
     check_seconds,
+    check_total,
     check_ttl,
 )
 from ._values import check_type, decode, encode
@@ -49,6 +50,7 @@ __all__ = [
     "check_new_ttl",
     "check_prefix",
     "check_seconds",
+    "check_total",
     "check_ttl",
     "check_type",
     "decode",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -13,12 +14,14 @@ from reinhardt_backends import (
     Backend,
     BackendConnectionError,
     BackendTimeoutError,
+    CounterError,
     MemoryBackend,
     OutcomeUnknownError,
     ResponseError,
     SyncBackend,
     Throttle,
 )
+from reinhardt_backends.authoring import check_total
 from reinhardt_backends.testing import BackendConformance, FailingBackend, FakeClock
 
 pytestmark = pytest.mark.anyio
@@ -128,6 +131,44 @@ def test_the_clock_and_the_failing_backend_need_no_pytest() -> None:
         FailingBackend(MemoryBackend(clock=FakeClock()))
     """
     subprocess.run([sys.executable, "-c", "\n".join(line.strip() for line in code.splitlines())], check=True)
+
+
+BROKEN = """
+import pytest
+from reinhardt_backends import MemoryBackend
+from reinhardt_backends.testing import BackendConformance
+
+class Broken(MemoryBackend):
+    async def exists(self, key):
+        return True
+
+class TestBroken(BackendConformance):
+    @pytest.fixture(params=["asyncio"])
+    def runtime(self, request):
+        return request.param
+
+    @pytest.fixture
+    def backend(self):
+        return Broken()
+"""
+
+
+def test_a_failure_of_the_suite_shows_its_values(tmp_path: Path) -> None:
+    """Nothing has to be registered for that."""
+    (tmp_path / "test_broken.py").write_text(BROKEN)
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-k", "exists or delete"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "assert True is False" in done.stdout
+
+
+def test_a_total_is_exact_or_refused() -> None:
+    """What authors compute an increment with: exact over 64 bits, and a ``CounterError`` for anything else."""
+    assert check_total("k", 2**63 - 2, 1) == 2**63 - 1
+    assert check_total("k", -(2**63) + 1, -1) == -(2**63)
+    for old, by in ((2**63 - 1, 1), (-(2**63), -1), (2**63, -1), ("1", 1), (True, 1), (1.0, 1), (None, 1)):
+        with pytest.raises(CounterError):
+            check_total("k", old, by)
 
 
 class TestConformance(BackendConformance):

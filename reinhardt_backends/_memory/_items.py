@@ -28,8 +28,8 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from .._errors import BackendClosedError, CounterError
-from .._types import MAX_COUNT, MAX_TTL, MIN_COUNT, MISSING, TTL, KeepTTL, check_key, check_ttl
+from .._errors import BackendClosedError
+from .._types import MAX_TTL, MISSING, TTL, KeepTTL, check_key, check_total, check_ttl
 from .._values._codec import decode, pack
 from ._bounded import UNKNOWN, Bounds, EvictionPolicy, bounds_for
 from ._expiry import UNFILED, ExpiryRing
@@ -162,7 +162,7 @@ class Items:
                 if item is None or item[1] <= now:
                     new, expiry = by, now + seconds
                 else:
-                    new, expiry = _added(key, item[0], by), item[1]
+                    new, expiry = check_total(key, item[0], by), item[1]
                     if expiry == NEVER:
                         expiry = now + seconds
                 if self._swap(key, item, new, expiry, now):
@@ -376,15 +376,6 @@ def _found(item: Item | None, now: float) -> Found:
     if item is None or item[1] <= now:
         return None
     return (item[0] if item[0].__class__ is not bytes else decode(item[0])), item[1] - now
-
-
-def _added(key: str, old: Any, by: int) -> int:
-    if old.__class__ is not int or not MIN_COUNT <= old <= MAX_COUNT:
-        raise CounterError(f"the value of {key!r} is not an integer of the signed 64-bit range")
-    new: int = old + by
-    if not MIN_COUNT <= new <= MAX_COUNT:
-        raise CounterError(f"the counter {key!r} would leave the signed 64-bit range")
-    return new
 
 
 # Weak, and a dict: its references can be copied in one call, while a set cannot be iterated as backends come and go.

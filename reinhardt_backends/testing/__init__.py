@@ -23,13 +23,18 @@ pytest. The author of a backend subclasses it in a test module and gives it a ba
         def backend(self):
             return MyBackend()
 
-Each test runs on asyncio, on uvloop and trio where they are installed, and through ``SyncBackend``. To see the values
-of a failed assertion, call ``pytest.register_assert_rewrite("reinhardt_backends.testing")`` in a ``conftest.py``.
+Each test runs on asyncio, on uvloop and trio where they are installed, and through ``SyncBackend``. For a backend that
+runs on some of these only, override the fixture ``runtime``::
+
+        @pytest.fixture(params=["asyncio", "sync"])
+        def runtime(self, request):
+            return request.param
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import TYPE_CHECKING, Any, Final
 
 from ._clock import FakeClock
 from ._failing import FailingBackend
@@ -40,10 +45,18 @@ if TYPE_CHECKING:
 
 __all__ = ["FURTHER_VERBS", "BackendConformance", "FailingBackend", "FakeClock"]
 
+_SUITE: Final = ("_arguments", "_optional_verbs", "_required_verbs", "_runner", "_sharing", "_values", "_views")
+
 
 def __getattr__(name: str) -> Any:
     # The suite needs pytest; the clock and the failing backend do not.
     if name in ("BackendConformance", "FURTHER_VERBS"):
+        import pytest
+
+        # A failed assertion then shows its values. It only works for modules that are not imported yet.
+        pytest.register_assert_rewrite(
+            *[f"{__name__}.{module}" for module in _SUITE if f"{__name__}.{module}" not in sys.modules]
+        )
         from . import _conformance
 
         return getattr(_conformance, name)
