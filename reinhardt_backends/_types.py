@@ -13,8 +13,6 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 
-from ._errors import CounterError
-
 S = TypeVar("S")
 
 TTL: TypeAlias = float | int | timedelta
@@ -166,20 +164,6 @@ def check_count(by: int) -> int:
     if not MIN_COUNT <= by <= MAX_COUNT:
         raise ValueError("by must be within the signed 64-bit range")
     return int(by)
-
-
-def check_total(key: str, old: Any, by: int) -> int:
-    """Return what ``increment`` stores: ``old + by``, where ``old`` is the value of ``key`` as it was stored.
-
-    Raises:
-        CounterError: ``old`` is not an integer, or one of both is outside the signed 64-bit range. Nothing may change.
-    """
-    if old.__class__ is not int or not MIN_COUNT <= old <= MAX_COUNT:
-        raise CounterError(f"the value of {key!r} is not an integer of the signed 64-bit range")
-    new: int = old + by
-    if not MIN_COUNT <= new <= MAX_COUNT:
-        raise CounterError(f"the counter {key!r} would leave the signed 64-bit range")
-    return new
 
 
 def is_encodable(text: str) -> bool:

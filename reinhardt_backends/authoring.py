@@ -33,10 +33,9 @@ from ._types import (
     check_new_ttl,
     check_prefix,
     check_seconds,
-    check_total,
     check_ttl,
 )
-from ._values import check_type, decode, encode
+from ._values import check_total, check_type, decode, encode
 
 __all__ = [
     "KEEP_TTL",

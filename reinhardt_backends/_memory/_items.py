@@ -29,8 +29,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from .._errors import BackendClosedError
-from .._types import MAX_TTL, MISSING, TTL, KeepTTL, check_key, check_total, check_ttl
+from .._types import MAX_TTL, MISSING, TTL, KeepTTL, check_key, check_ttl
 from .._values._codec import decode, pack
+from .._values._counter import check_total
 from ._bounded import UNKNOWN, Bounds, EvictionPolicy, bounds_for
 from ._expiry import UNFILED, ExpiryRing
 

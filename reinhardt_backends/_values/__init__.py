@@ -10,5 +10,6 @@
 from __future__ import annotations
 
 from ._codec import check_type, decode, encode, takes_bytes
+from ._counter import check_total
 
-__all__ = ["check_type", "decode", "encode", "takes_bytes"]
+__all__ = ["check_total", "check_type", "decode", "encode", "takes_bytes"]
