@@ -46,7 +46,7 @@ if not longest then longest, list = ARGV[1], '' end
 if tonumber(ARGV[1]) > tonumber(longest) then longest = ARGV[1] end
 local entry = ' ' .. ARGV[2]
 if not string.find(list, entry, 1, true) then list = list .. entry end
-local count, bound, chosen = #list / 44, tonumber(ARGV[3]), ''
+local count, bound, chosen = math.floor(#list / 44), tonumber(ARGV[3]), ''
 if bound > 0 and count > bound then
   chosen = string.sub(list, 1, (count - bound) * 44)
   list = string.sub(list, (count - bound) * 44 + 1)
@@ -246,4 +246,4 @@ def _without_entries(stored: Any, handles: Iterable[str]) -> Any:
 
 def _read_reply(reply: str) -> tuple[int, list[str]]:
     count, *handles = reply.split(" ")
-    return int(float(count)), handles
+    return int(count), handles
