@@ -78,25 +78,26 @@ class _Template:
 
     def _bound(self, args: Arguments, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments of a call by the names of the parameters."""
-        if not kwargs and len(args) == self._arity:
-            return dict(zip(self._names, args, strict=True))
-        if self._arity >= 0 and (bound := self._bound_quickly(args, kwargs)) is not None:
-            return bound
+        arranged = self._arranged(args, kwargs)
+        if arranged is not None:
+            return dict(zip(self._names, arranged, strict=True))
         arguments = self._signature.bind(*args, **kwargs)
         arguments.apply_defaults()
         return arguments.arguments
 
-    def _bound_quickly(self, args: Arguments, kwargs: dict[str, Any]) -> dict[str, Any] | None:
-        """As ``Signature.bind``; ``None`` if the call takes a closer look."""
-        bound = dict(zip(self._names, args, strict=False))
+    def _arranged(self, args: Arguments, kwargs: dict[str, Any]) -> Arguments | None:
+        """Return the arguments of a call in the order of the parameters; ``None`` if that takes a closer look."""
+        if not kwargs and len(args) == self._arity:
+            return args
+        values = list(args)
         used = 0
         for name in self._names[len(args) :]:
             if name in kwargs and name in self._by_keyword:
-                bound[name] = kwargs[name]
+                values.append(kwargs[name])
                 used += 1
             elif name in self._defaults:
-                bound[name] = self._defaults[name]
-        return bound if len(bound) == self._arity and len(args) <= self._arity and used == len(kwargs) else None
+                values.append(self._defaults[name])
+        return tuple(values) if len(values) == self._arity and used == len(kwargs) else None
 
 
 class KeyTemplate(_Template):
@@ -122,9 +123,15 @@ class KeyTemplate(_Template):
         super().__init__(template, signature)
         self._prefix = prefix
         self._encoded = "".join(sorted({_separator(one, template) for one in self._literals[1:-1]} - {""}))
+        self._head = prefix + self._literals[0]
+        # Where the fields are among the arguments, and what follows each, if they can be spelled without a closer look.
+        self._places: list[tuple[int, str]] = []
+        if self._arity > 0 and not self._encoded and all(field.plain for field in self._fields):
+            places = [self._names.index(field.name) for field in self._fields]
+            self._places = list(zip(places, self._literals[1:], strict=True))
         self.single: tuple[str, str] | None = None
         if self._arity == 1 and len(self._fields) == 1 and self._fields[0].plain:
-            self.single = prefix + self._literals[0], self._literals[1]
+            self.single = self._head, self._literals[1]
 
     @property
     def shape(self) -> tuple[str, ...]:
@@ -141,6 +148,10 @@ class KeyTemplate(_Template):
 
     def name(self, args: Arguments, kwargs: dict[str, Any]) -> str:
         """Return the key of a call with the prefix, as it is called in the backend."""
+        if self._places and (arranged := self._arranged(args, kwargs)) is not None:
+            quick = self._quick_name(arranged)
+            if quick is not None:
+                return quick
         arguments = self._bound(args, kwargs)
         parts = [self._prefix, self._literals[0]]
         for field, literal in zip(self._fields, self._literals[1:], strict=True):
@@ -149,6 +160,19 @@ class KeyTemplate(_Template):
                 text = text.replace(character, f"%{ord(character):02X}")
             parts += (text, literal)
         return "".join(parts)
+
+    def _quick_name(self, arguments: Arguments) -> str | None:
+        """Return the name for the commonest arguments, which are spelled as they are; ``None`` for others."""
+        name = self._head
+        for place, literal in self._places:
+            argument = arguments[place]
+            kind = argument.__class__
+            if kind is not int and (
+                kind is not str or not argument.isascii() or not argument.isidentifier() or argument in KEYWORDS
+            ):
+                return None
+            name = f"{name}{argument}{literal}"
+        return name
 
 
 class TagTemplate(_Template):

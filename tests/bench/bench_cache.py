@@ -1,25 +1,31 @@
-"""How much a hit of ``Cache`` costs, beside the ``get`` that it is made of.
+"""What a hit of ``Cache`` costs, beside the ``get`` that it is made of: ``python tests/bench/bench_cache.py``.
 
-Run it from the root of the project with ``python tests/bench/bench_cache.py``.
-
-Every number is a ratio to a ``get`` of the same value by the same type, measured right beside each sample in the same
-process, and the median of all rounds. Nothing here fails: a benchmark informs, and a test that measures time is a coin
-toss.
+On memory in floors: awaiting a method whose body is ``return d.get(k)``. On a real server one caller is compared with
+``get``, and 64 callers of values with tags with cashews, if it is installed: each with a key of its own, and all with
+the same key. (For the same key cashews lets calls at the same time share one ``GET``, so that a caller may see a value
+from before its question; here every caller looks for itself.)
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import platform
-import statistics
-import time
+import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from reinhardt_backends import Cache, MemoryBackend, SyncBackend, SyncCache
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from reinhardt_backends import Cache, MemoryBackend, RedisBackend, SyncCache
+from tests.bench.table import Line, at_least, at_most, beside, in_floors, report
+from tests.servers import available, running
+
+CALLERS = 64
 
 
 class User(BaseModel):
@@ -30,30 +36,9 @@ class User(BaseModel):
 
 USER = User(id=42, name="Ada", tags=["a", "b"])
 
-LINES = (
-    ("cached hit, str, one argument", 3, "await name(42)", 'await backend.get("plain", str)'),
-    ("cached hit, str, by keyword", None, "await name(user_id=42)", 'await backend.get("plain", str)'),
-    ("cached hit, str, two arguments", 3, 'await pair("x", 42)', 'await backend.get("plain", str)'),
-    ("cached hit, model", 3, "await user(42)", 'await backend.get("model", User)'),
-    ("cached hit, model with a tag", None, "await tagged(42)", 'await backend.get("model", User)'),
-    ("cached hit, str, blocking", 3, "blocking(42)", 'face.get("plain", str)'),
-    ("get_or_set hit, str", None, 'await cache.get_or_set("name:42", None_, str)', 'await backend.get("plain", str)'),
-)
 
-
-def loop(statement: str, calls: int) -> Callable[..., Awaitable[None]]:
-    """Return a coroutine function that runs a statement so many times, with nothing else in the way."""
-    names: dict[str, Any] = {"User": User}
-    parameters = "backend, face, cache, name, pair, user, tagged, blocking, None_"
-    exec(f"async def loop({parameters}):\n  for _ in range({calls}):\n    {statement}", names)
-    run: Callable[..., Awaitable[None]] = names["loop"]
-    return run
-
-
-async def things() -> tuple[Any, ...]:
-    backend = MemoryBackend()
-    face = SyncBackend(backend)
-    cache, blocking_cache = Cache(backend, ttl=3600), SyncCache(face, ttl=3600)
+def functions(cache: Cache) -> dict[str, Any]:
+    """Return cached functions of every kind."""
 
     @cache.cached(key="name:{user_id}")
     async def name(user_id: int) -> str:
@@ -67,48 +52,97 @@ async def things() -> tuple[Any, ...]:
     async def user(user_id: int) -> User:
         return USER
 
-    @cache.cached(key="tagged:{user_id}", tags=["user:{user_id}"])
+    @cache.cached(key="tagged:{user_id}", tags=["user:{user_id}", "users"])
     async def tagged(user_id: int) -> User:
         return USER
 
-    @blocking_cache.cached(key="blocking:{user_id}")
+    return {"name": name, "pair": pair, "user": user, "tagged": tagged}
+
+
+async def in_memory() -> list[Line]:
+    backend = MemoryBackend()
+    given = {**functions(Cache(backend, ttl=3600)), "backend": backend}
+    await backend.set("plain", "active", 3600)
+
+    @SyncCache(backend, ttl=3600).cached(key="blocking:{user_id}")
     def blocking(user_id: int) -> str:
         return "active"
 
-    async def none() -> None:
-        raise AssertionError
+    async def floors(statement: str) -> float:
+        return await in_floors(statement, **given, blocking=blocking)
 
-    await backend.set_many({f"key:{number}": "active" for number in range(1000)}, 3600)
+    return [
+        at_most("@cached hit, str, one int", await floors("await name(42)"), 6.5, 5, "floors"),
+        at_most("@cached hit, str, one str", await floors('await name("ada")'), 6.5, 5, "floors"),
+        at_most("@cached hit, str, by keyword", await floors("await name(user_id=42)"), unit="floors"),
+        at_most("@cached hit, str, two arguments", await floors('await pair("x", 42)'), unit="floors"),
+        at_most("@cached hit, blocking", await floors("blocking(42)"), unit="floors"),
+        at_most("the get alone", await floors('await backend.get("plain", str)'), unit="floors"),
+        at_most("@cached hit, model, beside its get", await _beside_get(backend, given), unit="x"),
+    ]
+
+
+async def _beside_get(backend: MemoryBackend, given: dict[str, Any]) -> float:
+    await backend.set("model", USER, 3600)
+    return await beside('await backend.get("model", User)', "await user(42)", calls=5000, **given, User=User)
+
+
+async def on_redis(url: str) -> list[Line]:
+    backend = RedisBackend(url)
+    given = {**functions(Cache(backend, ttl=3600)), "backend": backend, "User": User}
     await backend.set("plain", "active", 3600)
     await backend.set("model", USER, 3600)
-    for call in (name(42), pair("x", 42), user(42), tagged(42)):
-        await call
-    blocking(42)
-    return backend, face, cache, name, pair, user, tagged, blocking, none
+    one = {
+        "str": await beside('await backend.get("plain", str)', "await name(42)", calls=1500, **given),
+        "model": await beside('await backend.get("model", User)', "await user(42)", calls=1500, **given),
+    }
+    lines = [at_most(f"@cached hit, {kind}, one caller / the get", cost, 1.25, 1.1) for kind, cost in one.items()]
+    lines += await _beside_cashews(url, given["tagged"])
+    await backend.aclose()
+    return lines
 
 
-async def ratio(statement: str, floor: str, rounds: int, calls: int) -> float:
-    given = await things()
-    measured, bottom = loop(statement, calls), loop(floor, calls)
-    ratios: list[float] = []
-    for _ in range(rounds):
-        began = time.perf_counter()
-        await bottom(*given)
-        between = time.perf_counter()
-        await measured(*given)
-        ratios.append((time.perf_counter() - between) / (between - began))
-    return statistics.median(ratios)
+async def _beside_cashews(url: str, tagged: Any) -> list[Line]:
+    try:
+        cashews = importlib.import_module("cashews").Cache()
+    except ImportError:
+        return []
+    cashews.setup(url, client_side=False)
+
+    @cashews(ttl=3600, key="user:{user_id}", tags=["user:{user_id}", "users"])
+    async def theirs(user_id: int) -> User:
+        return USER
+
+    own = await beside("await load(theirs, own)", "await load(tagged, own)", **_loads(theirs, tagged))
+    same = await beside("await load(theirs, same)", "await load(tagged, same)", **_loads(theirs, tagged))
+    await cashews.close()
+    return [
+        at_least(f"{CALLERS} callers with tags, a key each, of cashews", 1 / own, 1),
+        at_least(f"{CALLERS} callers with tags, one key, of cashews", 1 / same, 1),
+    ]
 
 
-async def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=31)
-    parser.add_argument("--calls", type=int, default=5000)
-    arguments = parser.parse_args()
-    print(f"Python {platform.python_version()}: times a get of the same value")
-    for what, limit, statement, floor in LINES:
-        reached = await ratio(statement, floor, arguments.rounds, arguments.calls)
-        print(f"  {what:34} {reached:6.2f} x" + (f"   (at most {limit} x)" if limit else ""))
+def _loads(theirs: Any, tagged: Any) -> dict[str, Any]:
+    async def load(call: Callable[[int], Awaitable[Any]], key: Callable[[int], int]) -> None:
+        async def caller(number: int) -> None:
+            for _ in range(20):
+                await call(key(number))
+
+        await asyncio.gather(*map(caller, range(CALLERS)))
+
+    return {
+        "load": load, "theirs": theirs, "tagged": tagged, "own": lambda number: number, "same": lambda _: 0, "calls": 3,
+    }  # fmt: skip
+
+
+async def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.parse_args()
+    short = report(f"Cache in memory, Python {platform.python_version()}", await in_memory())
+    if available():
+        with running() as server:
+            short += report("Cache on Redis", await on_redis(server.url))
+    return short
 
 
 if __name__ == "__main__":
