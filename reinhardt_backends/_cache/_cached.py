@@ -54,6 +54,11 @@ class CachedFunction(BoundCachedFunction[P, R_co], Protocol[P, R_co]):
     def __get__(
         self: CachedFunction[Concatenate[Any, Q], R], instance: object, owner: type
     ) -> BoundCachedFunction[Q, R]: ...
+    # The same for pyrefly, which does not match the protocol's own parameters.
+    @overload
+    def __get__(
+        self: Callable[Concatenate[Any, Q], Coroutine[Any, Any, R]], instance: object, owner: type
+    ) -> BoundCachedFunction[Q, R]: ...
 
 
 class SyncBoundCachedFunction(Protocol[P, R_co]):
@@ -80,6 +85,10 @@ class SyncCachedFunction(SyncBoundCachedFunction[P, R_co], Protocol[P, R_co]):
     @overload
     def __get__(
         self: SyncCachedFunction[Concatenate[Any, Q], R], instance: object, owner: type
+    ) -> SyncBoundCachedFunction[Q, R]: ...
+    @overload
+    def __get__(
+        self: Callable[Concatenate[Any, Q], R], instance: object, owner: type
     ) -> SyncBoundCachedFunction[Q, R]: ...
 
 

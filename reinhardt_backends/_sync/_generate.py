@@ -190,7 +190,7 @@ class Method:
             for name in ast.walk(annotation):
                 if isinstance(name, ast.Name) and (new := BLOCKING.get(name.id) or self.faces.get(name.id)):
                     edits[self.source.span(name)] = new
-        kept = [text for text in self.decorators if text != "abstractmethod"]
+        kept = [text for text in self.decorators if not text.startswith("abstract")]
         header = self.source.cut(start, stop, edits).rstrip()
         return "".join(f"    @{decorator}\n" for decorator in kept) + "    " + joined(header)
 
