@@ -1,8 +1,7 @@
 """Checks that a value comes back from its JSON text.
 
-A check is quick for a value of exactly the declared types that JSON can spell. Anything else is read back: written,
-validated as its type and compared, which is the definition of what ``set`` promises. ``_compile.py`` makes the check of
-a class from its schema, once; here is what checks consist of.
+A check is quick for a value of exactly the declared types that JSON can spell. Anything else is read back
+(``_read_back.py``). ``_compile.py`` makes the check of a class from its schema, once; here is what checks consist of.
 
 Many values of one type are checked by columns: all their classes at once, then each field of all of them, by functions
 that CPython runs in C. Only if that fails, each value is looked at, which finds the place of what is wrong.
@@ -10,7 +9,6 @@ that CPython runs in C. Only if that fails, each value is looked at, which finds
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from itertools import chain, repeat
@@ -18,13 +16,7 @@ from operator import attrgetter, itemgetter
 from typing import Any, Final
 
 from pydantic import BaseModel
-from pydantic_core import SchemaSerializer, SchemaValidator, core_schema, from_json
 
-from ._readers import explain, type_name
-from ._walk import find_loss, is_secret
-
-ANY: Final = SchemaSerializer(core_schema.any_schema())
-"""Writes each value by its own class."""
 PLAIN: Final = frozenset({str, int, bool, type(None)})
 """Classes whose values always come back, but for what the text shows: integers past 4,300 digits."""
 
@@ -179,31 +171,6 @@ class Reference(Check):
 
     def passes(self, values: Collection[Any]) -> bool:
         return not values or self.check.passes(values)
-
-
-class AnyData(Check):
-    """Checks a value whose declared type is ``Any``: it comes back as plain JSON data."""
-
-    __slots__ = ()
-
-    def __call__(self, value: Any) -> bool:
-        cls = value.__class__
-        if cls in PLAIN or (cls is float and value - value == 0.0):
-            return False
-        parsed = from_json(ANY.to_json(value, round_trip=True, warnings=False))
-        if parsed == value:
-            return False
-        loss = find_loss(ANY.to_python(value, round_trip=True, warnings=False), parsed)
-        raise Refused(value, loss or f"it is declared as Any, and {_difference(parsed, value)}")
-
-    def passes(self, values: Collection[Any]) -> bool:
-        if PLAIN.issuperset(map(type, values)):
-            return True
-        try:
-            written = list(values)
-            return bool(from_json(ANY.to_json(written, round_trip=True, warnings=False)) == written)
-        except Exception:
-            return False  # a look at each will show the same
 
 
 class Items(Check):
@@ -379,37 +346,6 @@ class Keys(Check):
         return check_fields(value, [self._checks[name] for name in value], value.values())
 
 
-class ReadBack(Check):
-    """Checks a value by writing it, validating the text and comparing. Right for every schema; the slow way."""
-
-    __slots__ = ("_built", "_schema")
-
-    def __init__(self, schema: Any) -> None:
-        self._schema = schema
-        self._built: tuple[SchemaSerializer, SchemaValidator] | None = None
-
-    def __call__(self, value: Any) -> bool:
-        reason = self._reason(value)
-        if reason is not None:
-            raise Refused(value, reason)
-        return False
-
-    def _reason(self, value: Any) -> str | None:
-        if self._built is None:
-            self._built = (SchemaSerializer(self._schema), SchemaValidator(self._schema))
-        serializer, validator = self._built
-        data = serializer.to_json(value, round_trip=True, warnings=False)
-        found = failure = None
-        try:
-            found = validator.validate_json(data, strict=True, by_alias=True, by_name=True)
-        except ValueError as error:
-            failure = f"it is not valid as declared: {explain(error, self._schema)}"
-        if failure is None and same(found, value) and not is_secret(value):
-            return None
-        loss = find_loss(serializer.to_python(value, round_trip=True, warnings=False), from_json(data))
-        return loss or failure or _difference(found, value)
-
-
 def check_items(check: Check, items: Collection[Any], place: str) -> bool:
     """Check the items of a container, each of which is at ``place.format(index)``. Return and raise as a check."""
     if check.passes(items):
@@ -438,29 +374,6 @@ def check_fields(names: Iterable[str], checks: Iterable[Check], parts: Iterable[
     return walk
 
 
-def same(found: Any, value: Any) -> bool:
-    """Return whether a value that was read is the one that was written.
-
-    Private attributes and excluded fields of models are not stored, so they may differ; so may instances of classes
-    that do not define equality.
-    """
-    if found == value:
-        return True
-    cls = value.__class__
-    if found.__class__ is not cls:
-        return False
-    if isinstance(value, BaseModel):
-        return _same_model(found, value)
-    if dataclasses.is_dataclass(value):
-        names = [field.name for field in dataclasses.fields(value)]
-        return all(same(getattr(found, name, None), getattr(value, name, None)) for name in names)
-    if isinstance(value, (list, tuple)):
-        return len(found) == len(value) and all(map(same, found, value))
-    if isinstance(value, Mapping):
-        return found.keys() == value.keys() and all(same(found[key], value[key]) for key in value)
-    return bool(cls.__eq__ is object.__eq__)
-
-
 _dict_of: Final = attrgetter("__dict__")
 
 
@@ -470,18 +383,3 @@ def _getter(names: Collection[str], kind: Any = attrgetter) -> Callable[[Any], t
         return lambda _: ()
     get: Callable[[Any], tuple[Any, ...]] = kind(*names) if len(names) > 1 else kind(*names, *names)
     return get
-
-
-def _same_model(found: BaseModel, value: BaseModel) -> bool:
-    names = [name for name, field in value.__class__.model_fields.items() if not field.exclude]
-    fields, others = found.__dict__, value.__dict__
-    return (
-        all(name in fields and name in others and same(fields[name], others[name]) for name in names)
-        and found.model_extra == value.model_extra
-    )
-
-
-def _difference(found: Any, value: Any) -> str:
-    if found.__class__ is value.__class__:
-        return "it comes back with another content"
-    return f"it comes back as a value of type {type_name(found.__class__)}"

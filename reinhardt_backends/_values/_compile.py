@@ -21,7 +21,8 @@ from functools import lru_cache
 from typing import Any, Final
 from uuid import UUID
 
-from ._checks import AnyData, ByClass, Check, Fields, Items, Keys, Leaf, Nullable, Pairs, ReadBack, Reference, Walked
+from ._checks import ByClass, Check, Fields, Items, Keys, Leaf, Nullable, Pairs, Reference, Walked
+from ._read_back import AnyData, ReadBack
 from ._readers import CACHED_TYPES, reader_for, schema_parts
 from ._walk import has_odd_offset
 

@@ -18,7 +18,8 @@ from pydantic import BaseModel
 from pydantic_core import from_json
 
 from .._errors import SerializationError
-from ._checks import ANY, PLAIN, Refused
+from ._checks import PLAIN, Refused
+from ._read_back import ANY
 from ._readers import reader_for, type_name
 from ._untyped import check_for, is_flat
 from ._walk import LISTS, find_loss
