@@ -164,13 +164,19 @@ class Signal:
 
 
 class Waiter:
-    """A place in a ``Line``."""
+    """A place in a ``Line``.
+
+    Attributes:
+        caller: The task or thread that waits.
+        nested: Whether it has no place of its own, because the caller has one already.
+        signal: What wakes it.
+    """
 
     __slots__ = ("caller", "nested", "signal")
 
-    def __init__(self, caller: Caller | None, nested: bool) -> None:
+    def __init__(self, caller: Caller | None) -> None:
         self.caller = caller
-        self.nested = nested
+        self.nested = True
         self.signal = Signal()
 
 
@@ -197,13 +203,16 @@ class Line:
             self._start()
         return caller is not None and caller in self._callers
 
-    def join(self, caller: Caller | None) -> Waiter:
-        """Take the last place. A caller that is in the line already gets a place beside it, and never waits."""
-        waiter = Waiter(caller, self.includes(caller))
-        if not waiter.nested:
+    def join(self, waiter: Waiter) -> None:
+        """Give a waiter the last place. If its caller is in the line already, it gets none, and never waits.
+
+        Join within the block that leaves, so that an interrupt leaves no waiter behind.
+        """
+        if not self.includes(waiter.caller):
+            waiter.nested = False
+            # Before the place, so that a signal handler in between does not wait for the waiter that it interrupts.
+            self._callers.add(waiter.caller)
             self._waiters.append(waiter)
-            self._callers.add(caller)
-        return waiter
 
     def leave(self, waiter: Waiter) -> None:
         """Give up a place, and wake the first waiter."""

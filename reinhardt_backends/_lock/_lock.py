@@ -161,9 +161,10 @@ class Lock:
         attempt = _Attempt(None if seconds is None else self._waiting.now() + seconds, queues=seconds != 0)
         caller = self._waiting.caller()
         await self._refuse_reentry(caller)
-        waiter = self._line.join(caller)
+        waiter = Waiter(caller)
         begun = time.monotonic()
         try:
+            self._line.join(waiter)
             if attempt.queues:
                 await self._line.reach_front(waiter, self._waiting, attempt.until)
             begun, token = await self._compete(attempt, waiter)

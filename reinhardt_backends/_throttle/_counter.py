@@ -78,15 +78,15 @@ return {
 
 def _decide_allow(time: float, found: Sequence[Found], args: Sequence[Any]) -> tuple[int, Sequence[Write]]:
     cost, limit, milliseconds = args
-    there = found[0]
-    if there is None or there[0].__class__ is not int or there[0] <= 0:
-        return 1, ((cost, milliseconds / 1000),)
-    count, left = there
-    if count + cost <= limit:
-        return 1, ((count + cost, None),)
-    if left > milliseconds / 1000 + _ROUNDING:
-        return 0, ((count, milliseconds / 1000),)
-    return 0, ()
+    (there,) = found
+    if there is not None:
+        count, left = there
+        if count.__class__ is int and count > 0:
+            total = count + cost
+            if total <= limit:
+                return 1, ((total, None),)
+            return 0, ((count, milliseconds / 1000),) if left > milliseconds / 1000 + _ROUNDING else ()
+    return 1, ((cost, milliseconds / 1000),)
 
 
 ALLOW: Final = Step(

@@ -28,7 +28,8 @@ MICRO: Final = 1_000_000
 
 Decided = tuple[Any, Sequence[Write]]
 
-# A single rate on a clock that was not set back, which is what happens, needs no tables and no loops.
+# On a clock that was not set back, as almost always, a single rate needs no tables and no loops, and a brief answer
+# over several rates one loop.
 _LUA: Final = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -70,6 +71,21 @@ if #stored ~= size and #stored ~= size + 1 then stored = {} end
 local latest, lag = stored[1] or now, stored[size + 1] or 0
 local lag_before = lag
 READ
+if brief and cost > 0 and real >= latest and lag == 0 then
+  local words, kept = {string.format('%.0f', now)}, 1000
+  for i = 1, count do
+    local limit, period, burst = tonumber(ARGV[3 * i]), tonumber(ARGV[3 * i + 1]), tonumber(ARGV[3 * i + 2])
+    local a, b, c = unpack(stored, (i - 1) * WIDTH + 2, i * WIDTH + 1)
+    CURRENT
+    if wait_for(now, limit, period, burst, a, b, c, cost) > 0 then return 0 end
+    SPEND
+    RESET
+    words[i + 1] = string.format('FORMAT', NUMBERS)
+    if reset > kept then kept = reset end
+  end
+  redis.call('SET', KEYS[1], '"' .. table.concat(words, ',') .. '"', 'PX', math.ceil(kept / 1000))
+  return 1
+end
 local states, waits, horizons, allowed = {}, {}, {}, 1
 for i = 1, count do
   local limit, period, burst = tonumber(ARGV[3 * i]), tonumber(ARGV[3 * i + 1]), tonumber(ARGV[3 * i + 2])
@@ -81,27 +97,34 @@ for i = 1, count do
   if waits[i] > 0 then allowed = 0 end
 end
 PROMISE
-if real >= latest then lag = 0 end
-for i = 1, count do
-  if promise(waits[i], horizons[i]) > horizons[i] then base, lag = real, latest - real end
+if real >= latest then
+  lag = 0
+else
+  for i = 1, count do
+    if promise(waits[i], horizons[i]) > horizons[i] then base, lag = real, latest - real end
+  end
 end
+local counts = allowed == 1 and cost > 0
+if brief and not counts and lag == lag_before then return allowed end
 
 local words, kept, answer = {string.format('%.0f', now)}, 1000, {allowed}
 for i = 1, count do
   local limit, period, burst = tonumber(ARGV[3 * i]), tonumber(ARGV[3 * i + 1]), tonumber(ARGV[3 * i + 2])
-  local a, b, c = unpack(states[i], 1, 3)
-  if allowed == 1 and cost > 0 then SPEND end
-  LEFT
+  local a, b, c = unpack(states[i], 1, WIDTH)
+  if counts then SPEND end
   RESET
   words[#words + 1] = string.format('FORMAT', NUMBERS)
-  kept = math.max(kept, reset)
-  local at = 4 * i - 2
-  answer[at], answer[at + 1] = left, math.min(promise(reset, horizons[i]), horizons[i])
-  answer[at + 2], answer[at + 3] = promise(waits[i], horizons[i]), math.min(promise(refill, horizons[i]), horizons[i])
+  if reset > kept then kept = reset end
+  if not brief then
+    LEFT
+    local at, longest = 4 * i - 2, horizons[i]
+    answer[at], answer[at + 1] = left, math.min(promise(reset, longest), longest)
+    answer[at + 2], answer[at + 3] = promise(waits[i], longest), math.min(promise(refill, longest), longest)
+  end
 end
 if lag > 0 then words[#words + 1] = string.format('%.0f', lag) end
 local text = '"' .. table.concat(words, ',') .. '"'
-if allowed == 1 and cost > 0 then
+if counts then
   redis.call('SET', KEYS[1], text, 'PX', math.ceil((kept + now - real) / 1000))
 elseif lag ~= lag_before then
   redis.call('SET', KEYS[1], text, 'KEEPTTL')

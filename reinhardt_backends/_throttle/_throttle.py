@@ -218,8 +218,9 @@ class Throttle:
         key = check_key(key)
         until = None if timeout is None else self._waiting.now() + check_timeout(timeout)
         queue = self._queues.setdefault(key, _Queue())
-        waiter = queue.join(self._waiting.caller())
+        waiter = Waiter(self._waiting.caller())
         try:
+            queue.join(waiter)
             if timeout == 0:
                 return await self._decide(self._limiter, key, cost)
             if await queue.reach_front(waiter, self._waiting, until):

@@ -1,0 +1,128 @@
+"""``Throttle`` and ``Lock`` in signal handlers that interrupt them, and in the children of forks."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from reinhardt_backends import MemoryBackend, SyncLock, SyncThrottle
+
+SECONDS = 0.5
+
+
+@contextmanager
+def interrupting(handler: Callable[[], object]) -> Iterator[None]:
+    """Call a handler every half millisecond or so, in the middle of whatever this thread does."""
+    before = signal.signal(signal.SIGALRM, lambda *_: handler())
+    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("algorithm", ["fixed-window", "sliding-window", "gcra"])
+@pytest.mark.parametrize("verb", ["allow", "hit", "wait"])
+def test_a_handler_that_hits_in_the_middle_of_a_hit_loses_no_count(algorithm: Any, verb: str) -> None:
+    throttle = SyncThrottle(MemoryBackend(), "100000000/day", algorithm=algorithm)
+    outside = inside = 0
+
+    def handler() -> None:
+        nonlocal inside
+        assert getattr(throttle, verb)("k")
+        inside += 1
+
+    end = time.monotonic() + SECONDS
+    with interrupting(handler):
+        while time.monotonic() < end:
+            assert getattr(throttle, verb)("k")
+            outside += 1
+    assert inside > 0
+    left = 100_000_000 - throttle.peek("k").remaining
+    if algorithm == "fixed-window":
+        assert left == outside + inside
+    else:
+        # Some have been forgotten meanwhile: the rate gives 1,158 a second.
+        assert outside + inside - 5000 <= left <= outside + inside
+
+
+def test_a_handler_that_takes_another_lock_in_the_middle_of_a_take_does_not_hang() -> None:
+    backend = MemoryBackend()
+    lock, other = SyncLock(backend, "x", ttl=60), SyncLock(backend, "y", ttl=60)
+    taken = refused = 0
+
+    def handler() -> None:
+        nonlocal taken, refused
+        try:
+            if other.acquire(timeout=0):
+                taken += 1
+                other.release()
+            lock.acquire(timeout=0)
+        except RuntimeError:
+            refused += 1
+        else:
+            # It interrupted nothing that has to do with the lock, or a release that was done.
+            lock.release()
+
+    end = time.monotonic() + SECONDS
+    with interrupting(handler):
+        while time.monotonic() < end:
+            if lock.acquire(timeout=1):
+                # A handler may have released it in between.
+                with contextlib.suppress(RuntimeError):
+                    lock.release()
+    assert taken > 0
+    assert refused > 0
+
+
+PROGRAM = """
+import os, sys, threading, time
+from reinhardt_backends import MemoryBackend, SyncLock, SyncThrottle
+backend = MemoryBackend()
+throttle, lock = SyncThrottle(backend, "1000000/s", algorithm="gcra"), SyncLock(backend, "x", ttl=60)
+stopped = False
+
+def work():
+    while not stopped:
+        throttle.wait("k")
+        with lock:
+            pass
+
+threads = [threading.Thread(target=work) for _ in range(3)]
+for thread in threads:
+    thread.start()
+children = []
+for _ in range(30):
+    child = os.fork()
+    if child == 0:
+        assert throttle.wait("k", timeout=5)
+        own = SyncLock(backend, "y", ttl=60)
+        with own:
+            pass
+        try:
+            lock.release()
+        except RuntimeError:
+            os._exit(0)
+        os._exit(1)
+    children.append(child)
+    time.sleep(0.005)
+stopped = True
+for thread in threads:
+    thread.join()
+assert [os.waitpid(child, 0)[1] for child in children] == [0] * 30
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_children_of_a_fork_beside_busy_threads_do_not_hang() -> None:
+    subprocess.run([sys.executable, "-W", "ignore", "-c", PROGRAM], check=True, timeout=60)
