@@ -165,7 +165,7 @@ def handle(*_):
     try:
         everything(f"k{depth}")
         other = SyncBackend(make())
-        other.set("k", 1)
+        other.set("other", 1)
         other.close()
         handled += 1
     except Exception as error:

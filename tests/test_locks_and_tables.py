@@ -89,6 +89,7 @@ def scoped(node: ast.AST, scope: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
 def locks_in(tree: ast.Module) -> Iterator[str]:
     """Locks and queues, by class and attribute, by name in the module, or by the function that makes them."""
     named: dict[ast.AST, str] = {}
+    global_names = {name for node in ast.walk(tree) if isinstance(node, ast.Global) for name in node.names}
     for scope, node in scoped(tree):
         if isinstance(node, ast.Assign | ast.AnnAssign):
             values = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
@@ -97,7 +98,7 @@ def locks_in(tree: ast.Module) -> Iterator[str]:
                     named[value] = f"{scope[0]}.{target.attr}"
                 elif isinstance(target, ast.Name) and value is not None and not scope:
                     named[value] = target.id
-                elif isinstance(target, ast.Name) and value is not None and _is_global(tree, target.id):
+                elif isinstance(target, ast.Name) and value is not None and target.id in global_names:
                     named[value] = target.id
         elif isinstance(node, ast.Call) and called(node) in LOCKS | QUEUES and _module(node) in {"threading", "queue"}:
             yield named.get(node) or ".".join(scope)
@@ -107,10 +108,6 @@ def _module(node: ast.Call) -> str:
     if isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
         return node.func.value.id
     return "queue" if called(node) in QUEUES else ""
-
-
-def _is_global(tree: ast.Module, name: str) -> bool:
-    return any(isinstance(node, ast.Global) and name in node.names for node in ast.walk(tree))
 
 
 def tables_in(tree: ast.Module) -> Iterator[str]:
