@@ -19,7 +19,7 @@ def fresh_copy(error: Exception, traceback: TracebackType | None = None) -> Exce
                 made.__cause__, made.__context__ = error.__cause__, error.__context__
                 made.__suppress_context__ = error.__suppress_context__
                 return made.with_traceback(traceback)
-        except Exception:  # noqa: S112 - whatever a class of somebody else's does, the next way is tried
+        except Exception:  # noqa: S112 - whatever a class of the program does, the next way is tried
             continue
     return error.with_traceback(traceback)
 

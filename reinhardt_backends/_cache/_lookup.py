@@ -143,7 +143,7 @@ class EntryReader:
             return MISSING
         for tag, name in zip(tags, names[1:], strict=True):
             token, known = found.get(name), entry.tags.get(tag)
-            if known is None or token.__class__ is not str or not token.startswith(known + "."):
+            if known is None or not isinstance(token, str) or not token.startswith(known + "."):
                 return MISSING
         try:
             return decode(entry.data, type)
