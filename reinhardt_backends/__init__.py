@@ -104,7 +104,7 @@ __all__ = [
 
 __version__: Final = "0.1.0"
 
-# Resolved on first use, so that importing the package costs no more than what everybody needs.
+# Resolved on first use, so that importing the package costs no more than what every program needs.
 _LATE: Final[dict[str, str]] = {
     "Algorithm": "._throttle",
     "Cache": "._cache",

@@ -11,8 +11,8 @@ Two rules keep callers from hanging, since an interrupt (Ctrl-C) may arrive betw
 * A strand always ends by putting a last answer into its queue, and says so in ``_ended`` before it does. A caller that
   is interrupted cancels the strand and waits until it has ended; a second interrupt ends that wait, too.
 
-anyio's own ``BlockingPortal`` waits while it hands work over, refuses callers inside a trio loop, ends for everybody
-when one call raises ``SystemExit``, and does not tell when a cancelled call has come to its end.
+anyio's own ``BlockingPortal`` waits while it hands work over, refuses callers inside a trio loop, ends for all callers
+when one call raises ``SystemExit``, and does not report when a cancelled call has ended.
 """
 
 from __future__ import annotations
@@ -74,14 +74,14 @@ class Strand:
         """Hand over a request, and return the answer. With the last one, ``over`` becomes true."""
         return self._exchange(self._receive, request)
 
-    def tell(self, request: Any) -> None:
+    def send_last(self, request: Any) -> None:
         """Hand over the last request without waiting for the answer."""
         self.over = True
         try:
             if not self._never_begins() and not self.portal.dead:
                 self.portal.soon(self._receive, request)
         except Exception:  # noqa: S110
-            # The loop has just ended, or the interpreter is ending: there is nobody to tell.
+            # The loop has just ended, or the interpreter is ending: no task is left to receive it.
             pass
 
     def _exchange(self, function: Callable[[Any], object], argument: Any) -> Any:
@@ -156,7 +156,7 @@ class Strand:
         del error
 
     def _receive(self, request: Any) -> None:
-        # Interrupts may have made the caller lose count, and an error here would end the loop for everybody.
+        # Interrupts may have made the caller lose count, and an error here would end the loop for all of them.
         if self._asked is not None:
             self._request = request
             self._asked.set()
@@ -238,7 +238,7 @@ class Portal:
         try:
             import anyio
 
-            # A thread may inherit the context of whoever started it, and that may say that another loop is running.
+            # A thread may inherit the context of its starter, which may say that another loop is running.
             Context().run(lambda: anyio.run(self._serve, backend=self._runtime))
         except BaseException as error:
             self._failure = error
@@ -291,7 +291,7 @@ _lock = threading.RLock()
 
 
 def portal(runtime: Runtime) -> Portal:
-    """Return the portal of a runtime, started if need be."""
+    """Return the portal of a runtime, started on first use."""
     found = _portals.get(runtime)
     if found is None:
         with _lock:

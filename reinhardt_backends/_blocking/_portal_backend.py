@@ -160,10 +160,10 @@ class PortalIterator(Iterator[T]):
             self._turn.release()
 
     def __del__(self) -> None:
-        # The collector may run in the portal's own thread, so nobody waits here.
+        # The collector may run in the portal's own thread, so this does not wait.
         strand = getattr(self, "_strand", None)
         if strand is not None and not strand.over:
-            strand.tell(False)
+            strand.send_last(False)
 
 
 class PortalContext(AbstractContextManager[T, Any]):

@@ -107,7 +107,7 @@ class SyncBackend(BackendFace, over=Backend):
                 ``"1"`` is not an ``int``. Without a type, the value comes as plain JSON data, or as ``bytes`` where
                 ``bytes`` were stored.
             default: What to return if the key is missing.
-            renew: Seconds. On a hit, also set the expiry anew, in the same atomic step (a sliding expiry).
+            renew: Seconds. On a hit, also reset the expiry, in the same atomic step (a sliding expiry).
 
         Raises:
             DeserializationError: The stored value is not valid as ``type``.
@@ -229,7 +229,7 @@ class SyncBackend(BackendFace, over=Backend):
         return drive(self._target.ttl(key))
 
     def touch(self, key: str, ttl: TTL | None) -> bool:
-        """Set the expiry of ``key`` anew. Atomic.
+        """Reset the expiry of ``key``. Atomic.
 
         Args:
             key: The key.
