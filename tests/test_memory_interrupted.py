@@ -20,7 +20,7 @@ import pytest
 
 from reinhardt_backends import KEEP_TTL, MemoryBackend
 from reinhardt_backends._backend._atomic import Step
-from reinhardt_backends._blocking._face import drive
+from reinhardt_backends._component import drive
 from reinhardt_backends._memory._bounded import UNKNOWN
 from reinhardt_backends.testing import FakeClock
 
@@ -54,7 +54,7 @@ WRITES: dict[str, Callable[[MemoryBackend], Awaitable[Any]]] = {
     "clear": lambda backend: backend.clear(),
     "clear a namespace": lambda backend: backend.namespace("k").clear(),
     "a step over one key": lambda backend: backend._run_step(COUNT, ("n",), (3,)),
-    "a step over two keys": lambda backend: backend._run_step(COUNT, ("n", "new"), (None,)),
+    "a step over two keys": lambda backend: backend._run_step(COUNT, ("n", "new"), (math.inf,)),
 }
 
 
@@ -93,7 +93,7 @@ def places_in(code: CodeType, known: dict[CodeType, set[int]]) -> set[int]:
         if call is not None and handler_at(call) == handler_at(instruction.offset):
             found.add(instruction.offset)
         call = instruction.offset if instruction.opname.startswith("CALL") else None
-        if instruction.opname.startswith("JUMP_BACKWARD"):
+        if "JUMP_BACKWARD" in instruction.opname:
             found.add(instruction.argval)
     return known.setdefault(code, found)
 
@@ -119,9 +119,9 @@ def run_interrupted(
             frame.f_trace_opcodes = True
             places_in(code, known)
         elif event == "line" and lines and "_memory" in code.co_filename:
-            # Where the lock is released it is still held, and no handler runs right before.
+            # On these lines the lock is about to be released, and no handler runs right before.
             line = linecache.getline(code.co_filename, frame.f_lineno).strip()
-            if line.startswith(("lock.release()", "with ")):
+            if line.startswith(("lock.release()", "with ", "break")):
                 return trace
         else:
             return trace
@@ -219,7 +219,7 @@ def test_an_exception_anywhere_leaves_a_sound_backend(write: str, name: str, els
         if not got_there:
             break
         place += 1
-    assert place > 30
+    assert place > 20
 
 
 def write_and_delete(backend: MemoryBackend) -> None:
@@ -260,4 +260,4 @@ def test_a_call_in_the_middle_of_a_call(
         if not got_there:
             break
         place += 2
-    assert place > 10
+    assert place >= 8

@@ -85,7 +85,10 @@ class ExpiryRing:
             self._turn(now)
         passed = self._passed
         taken = self._taken
-        while passed:
+        while True:
+            # A handler may run where a loop turns, so what the loop needs is looked at inside it.
+            if not passed:
+                break
             keys = passed[-1]
             wanted = limit - len(taken)
             if wanted <= 0:
@@ -94,7 +97,7 @@ class ExpiryRing:
                 # One call moves them all, so that none is in neither place when an exception comes in between.
                 taken.update(islice(iter(keys.popitem, None), wanted))
             except KeyError:
-                while passed and not passed[-1]:
+                if passed and not passed[-1]:
                     passed.pop()
         return list(taken)
 

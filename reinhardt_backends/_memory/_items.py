@@ -302,7 +302,8 @@ class Items:
                 answer, writes = step.decide(now, [_found(item, now) for item in items], args)
                 pending = zip(keys, items, writes, strict=False)
                 if all(write is None or self._write(key, item, write, now) for key, item, write in pending):
-                    return answer
+                    break
+        return answer
 
     def _write(self, key: str, item: Item | None, write: tuple[Any, float | None], now: float) -> bool:
         """Make a write of a step, if ``item`` is still what is there. Return whether it was."""
