@@ -27,6 +27,11 @@ from reinhardt_backends import Rate
         (" 7 / 2 Minutes ", 7, 120),
         ("1/m", 1, 60),
         ("1/second", 1, 1),
+        ("10/second", 10, 1),
+        ("5 per minute", 5, 60),
+        ("5 Per 10 seconds", 5, 10),
+        ("3/week", 3, 604800),
+        ("3 per 2 weeks", 3, 1209600),
     ],
 )
 def test_a_rate_is_a_limit_and_a_period(text: str, limit: int, period: float) -> None:

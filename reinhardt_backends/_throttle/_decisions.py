@@ -155,7 +155,7 @@ def _script(formulas: Formulas) -> str:
 def _stored(found: Found) -> Numbers | None:
     """Return the numbers that are stored, if they are what a step stores."""
     value = None if found is None else found[0]
-    if value.__class__ is not str or "-" in value:
+    if not isinstance(value, str) or "-" in value:
         return None
     try:
         return tuple(map(int, value.split(",")))

@@ -1,7 +1,8 @@
 """``Rate``: so many hits in so much time, and how it is written.
 
 ``"100/min"``, ``"10/s"``, ``"5/10s"``, ``"3/500ms"``: a limit, a slash, a period. A period is a unit, or a whole number
-of them. A token bucket may hold another number of tokens than its limit: ``"10/s burst 50"``.
+of them. With a unit of three letters or more, the slash may be a word: ``"5 per minute"``. A token bucket may hold
+another number of tokens than its limit: ``"10/s burst 50"``.
 """
 
 from __future__ import annotations
@@ -25,10 +26,14 @@ _UNITS: Final = {
     "min": ("m", "min", "mins", "minute", "minutes"),
     "h": ("h", "hr", "hour", "hours"),
     "day": ("d", "day", "days"),
+    "week": ("w", "week", "weeks"),
 }
-_MILLISECONDS: Final = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "day": 86_400_000}
+_MILLISECONDS: Final = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "day": 86_400_000, "week": 604_800_000}
 _BY_NAME: Final = {name: _MILLISECONDS[unit] for unit, names in _UNITS.items() for name in names}
-_FORM: Final = re.compile(r"\s*([0-9]+)\s*/\s*([0-9]*)\s*([a-z]+)(?:\s+burst\s+([0-9]+))?\s*", re.IGNORECASE)
+_FORM: Final = re.compile(
+    r"\s*([0-9]+)\s*(?:/|\s+per\s+(?=[0-9]*\s*[a-z]{3}))\s*([0-9]*)\s*([a-z]+)(?:\s+burst\s+([0-9]+))?\s*",
+    re.IGNORECASE,
+)
 _LONGEST: Final = 100
 
 

@@ -65,7 +65,7 @@ class Throttle:
 
     Args:
         backend: Where the hits are counted.
-        *rates: ``"100/min"``, ``"10/s"``, ``"1000/hour"``, ``"5/10s"``, or ``Rate(limit, period)``. Of several, each
+        *rates: ``"100/min"``, ``"10/s"``, ``"5 per minute"``, ``"5/10s"``, or ``Rate(limit, period)``. Of several, each
             must allow a hit, and a denied one counts for none of them.
         algorithm: How the hits are counted.
         prefix: What the keys in the backend begin with.
