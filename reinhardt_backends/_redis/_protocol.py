@@ -31,7 +31,9 @@ _TEXT: Final = frozenset({bytes, str})
 def pack(words: tuple[Any, ...]) -> bytes:
     """The bytes of a command, given as a tuple of its words."""
     # Of a number hiredis takes the text, and if a signal handler raises at that moment, it crashes the interpreter.
-    return _pack(words if _TEXT.issuperset(map(type, words)) else tuple([_word(word) for word in words]))
+    if not _TEXT.issuperset(map(type, words)):
+        words = tuple([b"%d" % word if word.__class__ is int else _word(word) for word in words])
+    return _pack(words)
 
 
 def _word(word: Any) -> bytes | str:
