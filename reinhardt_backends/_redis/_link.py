@@ -87,6 +87,8 @@ class Link:
         self.mux = Mux(runtime.unpark)
         self.failure: Failure | None = None
         self.retired = False
+        #: How much had been received when ``Health`` looked last.
+        self.noted = 0
         #: Whether new calls may come.
         self.usable = True
         self._runtime = runtime

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 import threading
+import weakref
 from collections.abc import Awaitable, Callable
 from math import inf
 from time import monotonic
@@ -66,10 +67,12 @@ class Outage:
         patience: For how many seconds calls must have waited.
         text: What the server does not do, for error messages.
         changed: Called when the outage has become known, or is over.
+        heard: Says whether the server has sent something since it was asked last.
     """
 
     __slots__ = (
         "_changed",
+        "_heard",
         "_last",
         "_lock",
         "_next_probe",
@@ -81,8 +84,11 @@ class Outage:
         "probing",
     )
 
-    def __init__(self, patience: float, text: str, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, patience: float, text: str, changed: Callable[[], None], heard: Callable[[], bool] = lambda: False
+    ) -> None:
         self._changed = changed
+        self._heard = heard
         self._patience = patience
         self._text = text
         self._since: float | None = None
@@ -104,7 +110,9 @@ class Outage:
         """
         with self._lock:
             now = monotonic()
-            if self._since is None or since - self._last > GAP:
+            # Asked each time, so that the next call asks about what has come in between.
+            heard = self._heard()
+            if self._since is None or since - self._last > GAP or (heard and not self.known):
                 self._since = since
                 self._tried = False
             self._last = now
@@ -154,12 +162,14 @@ class Health:
         blocked: Whether an outage is known that concerns some command.
     """
 
-    __slots__ = ("answered", "blocked", "down", "patience", "read_only", "served")
+    __slots__ = ("_links", "answered", "blocked", "down", "patience", "read_only", "served")
 
     def __init__(self, patience: float) -> None:
         self.patience = patience
         self.blocked = False
-        self.down = Outage(patience, "has not answered", self._update)
+        #: The connections in use, by identity.
+        self._links: dict[int, weakref.ref[Link]] = {}
+        self.down = Outage(patience, "has not answered", self._update, self._heard)
         self.read_only = Outage(patience, "has been read-only", self._update)
         self.served = False
         self.answered = float("-inf")
@@ -167,8 +177,21 @@ class Health:
     def _update(self) -> None:
         self.blocked = self.down.known or self.read_only.known
 
-    def connected(self) -> None:
+    def _heard(self) -> bool:
+        """Return whether something was received on a connection since this was asked last."""
+        heard = False
+        for reference in list(self._links.values()):
+            link = reference()
+            if link is not None and link.mux.received != link.noted:
+                heard = True
+                link.noted = link.mux.received
+        return heard
+
+    def connected(self, link: Link) -> None:
         """Note that a connection was opened."""
+        key, links = id(link), self._links
+        link.noted = link.mux.received
+        links[key] = weakref.ref(link, lambda _: links.pop(key, None))
         self.served = True
         self.answered = monotonic()
         self.down.over()

@@ -47,6 +47,9 @@ class Fault(Enum):
     SILENT_PATH = "silent path"
     """Likewise, for the connections that exist when the fault strikes; new ones work."""
 
+    NEW_SILENT = "silent new connections"
+    """Likewise, for the connections made while the fault lasts; existing ones work."""
+
     HALF = "half reply"
     """The first half of the next reply arrives, and nothing after it."""
 
@@ -183,7 +186,7 @@ class FaultProxy:
         for one in (client, server):
             one.settimeout(5)
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        pair = _Pair(client, server, len(self.accepted), silent=self._fault is Fault.SWALLOW)
+        pair = _Pair(client, server, len(self.accepted), silent=self._fault in {Fault.SWALLOW, Fault.NEW_SILENT})
         self._pairs.add(pair)
         self._selector.register(client, selectors.EVENT_READ, lambda: self._upwards(pair))
         self._selector.register(server, selectors.EVENT_READ, lambda: self._downwards(pair))

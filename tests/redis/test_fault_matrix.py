@@ -42,7 +42,7 @@ CALLERS = 3
 
 RUNTIMES = ("asyncio", "uvloop", "trio", "blocking")
 MANNERS = ("patient", "impatient", "cancelled")
-FAULTS = ("stopped server", *(fault.value for fault in Fault if fault is not Fault.THIN_UPLINK))
+FAULTS = ("stopped server", *(fault.value for fault in Fault if fault not in {Fault.THIN_UPLINK, Fault.NEW_SILENT}))
 
 
 @dataclass

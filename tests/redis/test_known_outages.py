@@ -184,3 +184,28 @@ async def test_a_replica_is_known_as_one_after_a_full_timeout(at: Runtime, own_s
     await at.sleep(1.0)
     assert await backend.set("k", "newest") is None
     assert await backend.get("k", str) == "newest"
+
+
+@on_every_runtime
+async def test_failed_attempts_to_connect_are_no_outage_while_another_connection_is_served(
+    at: Runtime, own_server: Server
+) -> None:
+    """Small values have a connection that works. Large ones need another, which callers in a hurry do not get."""
+    with faulty(own_server.port) as proxy:
+        backend = at.open(proxy.url, timeout=TIMEOUT)
+        hasty = backend.with_timeout(0.03)
+        await backend.set("k", "value")
+        proxy.strike(Fault.NEW_SILENT)
+        ended = time.monotonic() + 5 * TIMEOUT
+
+        async def served() -> None:
+            while time.monotonic() < ended:
+                assert await backend.get("k", str) == "value"
+                await at.sleep(0.005)
+
+        async def in_a_hurry() -> None:
+            while at.name != "blocking" and time.monotonic() < ended:
+                _, outcome = await timed(hasty.set("large", b"x" * 300_000))
+                assert isinstance(outcome, BackendConnectionError)
+
+        assert await at.together(served, in_a_hurry, in_a_hurry) == [None, None, None]
