@@ -90,7 +90,8 @@ class Cell:
         self.stall = 0.0
         self.failure: BaseException | None = None
         self.ready = threading.Event()
-        self.stop_at = 0.0
+        # Until the incident says when: it may fail.
+        self.stop_at = time.monotonic() + 40.0
         self.healed_at = 0.0
 
     # Asynchronous callers.
@@ -113,7 +114,7 @@ class Cell:
             self.stall = max(self.stall, time.monotonic() - began - 0.01)
 
     async def _live(self, caller: Caller) -> None:
-        while not self.stop_at or time.monotonic() < self.stop_at:
+        while time.monotonic() < self.stop_at:
             for verb in ("count", "write", "read"):
                 await self._perform(caller, verb, self._give_up_async)
             await anyio.sleep(0.004)
@@ -198,7 +199,7 @@ class Cell:
         self.face.close()
 
     def _live_blocking(self, caller: Caller) -> None:
-        while not self.stop_at or time.monotonic() < self.stop_at:
+        while time.monotonic() < self.stop_at:
             for verb in ("count", "write", "read"):
                 drive(self._perform(caller, verb, self._give_up_blocking))
             time.sleep(0.004)
