@@ -295,15 +295,18 @@ class Items:
     def _run_several(self, step: Step, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """Run an atomic step over several keys. Takes the lock."""
         keys = [check_key(key) for key in keys]
+        # No loop here: an exception where a comprehension turns would leave the block without releasing the lock.
         with self._lock:
-            while True:
-                now = self._turn()
-                items = [self._data.get(key) for key in keys]
-                answer, writes = step.decide(now, [_found(item, now) for item in items], args)
-                pending = zip(keys, items, writes, strict=False)
-                if all(write is None or self._write(key, item, write, now) for key, item, write in pending):
-                    break
-        return answer
+            return self._decide(step, keys, args)
+
+    def _decide(self, step: Step, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        while True:
+            now = self._turn()
+            items = [self._data.get(key) for key in keys]
+            answer, writes = step.decide(now, [_found(item, now) for item in items], args)
+            pending = zip(keys, items, writes, strict=False)
+            if all(write is None or self._write(key, item, write, now) for key, item, write in pending):
+                return answer
 
     def _write(self, key: str, item: Item | None, write: tuple[Any, float | None], now: float) -> bool:
         """Make a write of a step, if ``item`` is still what is there. Return whether it was."""
