@@ -117,13 +117,16 @@ class Frequency:
             if counts is None:
                 counts = _no_counts()
                 self._count_all(counts)
-            while self._uncounted:
-                key = self._uncounted.pop()
-                if key in self.data:
-                    counts[key] = None
+            self._count_late(counts)
             result = change(counts)
             self._counts = counts
             return result
+
+    def _count_late(self, counts: LFUCache[str, None]) -> None:
+        while self._uncounted:
+            key = self._uncounted.pop()
+            if key in self.data:
+                counts[key] = None
 
     def _count_all(self, counts: LFUCache[str, None]) -> None:
         for key in list(self.data):
