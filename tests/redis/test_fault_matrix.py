@@ -100,7 +100,7 @@ class Cell:
         async with anyio.create_task_group() as group:
             group.start_soon(self._watch_the_loop)
             async with anyio.create_task_group() as callers:
-                await self.backend.ping()
+                await self.backend.wait_until_ready(10)
                 self.ready.set()
                 for caller in self.callers:
                     callers.start_soon(self._live, caller)
@@ -183,9 +183,9 @@ class Cell:
                 time.sleep(0.01)
                 self.stall = max(self.stall, time.monotonic() - began - 0.01)
 
-        watcher = threading.Thread(target=watch)
+        watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
-        self.face.ping()
+        self.face.wait_until_ready(10)
         self.ready.set()
         # Exceptions from signal handlers reach the main thread only.
         threads = [threading.Thread(target=self._live_blocking, args=(caller,)) for caller in self.callers[1:]]
