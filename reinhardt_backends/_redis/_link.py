@@ -244,6 +244,9 @@ class Link:
         silence = self.silence
         now = monotonic()
         late = mux.next_deadline() <= now
+        if self.failure is not None and not slot.done:
+            # Interrupted in the middle of handing out its reply, the slot is in no queue any more.
+            slot.failure, slot.done = self.failure, True
         if self.failure is not None or not (late or now - silence.no_reply_since >= self._tick):
             return
         self._read_all()
@@ -351,7 +354,7 @@ class Link:
         except ProtocolError:
             self.fail(Failure(Failure.BROKEN, "the peer does not speak the Redis protocol"))
         except Exception as error:
-            self.fail(Failure(Failure.BROKEN, f"a reply could not be read: {type(error).__name__}"))
+            self._end_unreadable(error)
         except BaseException:
             self.fail(Failure(Failure.BROKEN, "the connection was interrupted while receiving"))
             raise
@@ -359,6 +362,12 @@ class Link:
             if self._queued:
                 self._admit()
         return False
+
+    def _end_unreadable(self, error: Exception) -> None:
+        self.fail(Failure(Failure.BROKEN, f"a reply could not be read: {type(error).__name__}"))
+        if not self._runtime.suspends:
+            # A signal handler may have raised it.
+            raise error
 
     def _read_all(self) -> None:
         while self._read(TURNS):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import random
 import signal
 import time
 from typing import Any
@@ -26,6 +28,39 @@ def _pool(client: Client) -> Any:
     pool = client._node.pool
     assert pool is not None
     return pool
+
+
+# An interrupt between making a coroutine and starting it leaves it unawaited, and one in a finalizer is ignored.
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@main_thread_signals
+def test_exceptions_from_signal_handlers_lose_no_places(server: Server) -> None:
+    client = client_for(server.url, max_connections=3).blocking()
+    drive(client.call(READ, "PING"))
+    rng = random.Random(1)
+    interrupted = 0
+
+    def handler(*_: object) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, handler)
+    try:
+        for _ in range(1000):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, rng.uniform(0.00001, 0.0004))
+                for _ in range(10):
+                    drive(client.call(READ, "ECHO", "a"))
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except Interrupted:
+                interrupted += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert interrupted > 100
+    gc.collect()
+    pool = _pool(client)
+    assert len(pool._places) == len(pool._idle)
+    drive(client.aclose())
 
 
 @main_thread_signals
