@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ._backend import Backend, D, T, close_iterator, typed_as
+from ._backend import Backend
 from ._deadline import Deadline
-from ._pages import PagedKeys
+from ._overloads import D, T, typed_as
+from ._pages import PagedKeys, close_iterator
 from ._views import Namespace, View
 
 __all__ = ["Backend", "D", "Deadline", "Namespace", "PagedKeys", "T", "View", "close_iterator", "typed_as"]

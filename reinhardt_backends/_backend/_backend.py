@@ -1,24 +1,17 @@
 """``Backend``: the contract as an abstract class, with its documentation.
 
-A subclass writes the six abstract verbs. ``get_many``, ``set_many``, ``delete_many``, ``namespace``, ``with_timeout``
-and ``wait_until_ready`` are composed of them; ``ping``, ``aclose`` and ``async with`` do no harm; the other verbs raise
+A subclass writes the six abstract verbs. Others are composed of them, or do nothing by default; the rest raise
 ``UnsupportedOperationError`` until the subclass provides them, since six verbs cannot make them atomic. Nothing here
-keeps state on the instance, so a subclass need not call ``super().__init__()``.
-
-The documentation of the verbs is here and nowhere else: backends inherit it, and the blocking face is generated from
-it.
+keeps state on the instance, so a subclass need not call ``super().__init__()``. The verbs are documented here only:
+backends inherit the docstrings, and the blocking face is generated from them.
 """
 
 from __future__ import annotations
 
-import importlib
 import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from time import monotonic
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self, SupportsIndex, cast, overload
-
-from typing_extensions import TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self, SupportsIndex, overload
 
 from .._errors import (
     BackendConnectionError,
@@ -40,6 +33,9 @@ from .._types import (
     check_seconds,
 )
 from .._values._codec import encode
+from ._overloads import D, T, abstract_at_run_time
+from ._pages import close_iterator
+from ._schemes import class_for
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -49,45 +45,9 @@ if TYPE_CHECKING:
 
     from ._atomic import Step
 
-T = TypeVar("T")
-D = TypeVar("D", default=None)
-V = TypeVar("V")
-
-_SCHEMES: Final = {
-    "memory": ".._memory:MemoryBackend",
-    "redis": ".._redis:RedisBackend",
-    "rediss": ".._redis:RedisBackend",
-    "unix": ".._redis:RedisBackend",
-}
 _CLEAR_BATCH: Final = 1000
 _FIRST_PAUSE: Final = 0.02
 _LONGEST_PAUSE: Final = 0.5
-
-
-def _class_for(given: Secret[tuple[str, Any]]) -> Any:
-    """Return the class for the url that is given."""
-    kind = type(given.reveal()[0])
-    if not issubclass(kind, str):
-        raise TypeError(f"a url must be a str, not {kind.__name__}")
-    scheme = given.reveal()[0].partition(":")[0].lower() if "://" in given.reveal()[0] else ""
-    if scheme not in _SCHEMES:
-        raise ValueError(f"a backend's url begins with one of {', '.join(f'{name}://' for name in _SCHEMES)}")
-    module, _, name = _SCHEMES[scheme].partition(":")
-    return getattr(importlib.import_module(module, __package__), name)
-
-
-def typed_as(verb: V) -> Callable[[Any], V]:
-    """Give an override of a verb the overloads of ``verb``, for type checkers. Nothing happens when it runs."""
-    return _same
-
-
-def _same(override: Any) -> Any:
-    return override
-
-
-def abstract_at_run_time(verb: V) -> V:
-    """Make a verb abstract, but not for type checkers: some would take every override ``typed_as`` it for abstract."""
-    return abstractmethod(cast("Any", verb))  # type: ignore[no-any-return]
 
 
 class Backend(ABC):
@@ -129,7 +89,7 @@ class Backend(ABC):
         """
         given = Secret((url, options))
         del url, options
-        backend: Backend = _class_for(given)._from_url(given.reveal()[0], **given.reveal()[1])
+        backend: Backend = class_for(given)._from_url(given.reveal()[0], **given.reveal()[1])
         return backend
 
     @abstractmethod
@@ -450,13 +410,13 @@ class Backend(ABC):
         Raises:
             BackendTimeoutError: It did not answer in time. The cause is the last failure.
         """
-        until = monotonic() + check_seconds(timeout, "timeout")
+        until = time.monotonic() + check_seconds(timeout, "timeout")
         pause = _FIRST_PAUSE
         while True:
             try:
-                return await self._with_timeout(max(until - monotonic(), _FIRST_PAUSE)).ping()
+                return await self._with_timeout(max(until - time.monotonic(), _FIRST_PAUSE)).ping()
             except (BackendConnectionError, OutcomeUnknownError, ResponseError) as error:
-                if monotonic() + pause >= until:
+                if time.monotonic() + pause >= until:
                     raise BackendTimeoutError(f"the store was not ready within {timeout:g} s") from error
             await self._sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
@@ -538,10 +498,3 @@ class Backend(ABC):
     def _unsupported(self, verb: str, what: str | None = None) -> NoReturn:
         name = type(self).__qualname__
         raise UnsupportedOperationError(f"{name} does not provide {what or verb}", verb=verb, class_name=name)
-
-
-async def close_iterator(iterator: AsyncIterator[Any]) -> None:
-    """Close an iterator that can be closed, as an async generator of a user's backend."""
-    close = getattr(iterator, "aclose", None)
-    if close is not None:
-        await close()

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from .._errors import BackendTimeoutError, OutcomeUnknownError
-from ._backend import Backend, close_iterator
+from ._backend import Backend
+from ._pages import close_iterator
 from ._views import View
 
 _READS: Final = frozenset({"get", "exists", "ttl", "get_many", "ping", "scan"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import AsyncIterator
+from typing import Any
 
 
 class PagedKeys(AsyncIterator[str]):
@@ -28,3 +29,10 @@ class PagedKeys(AsyncIterator[str]):
                 raise StopAsyncIteration
             page.reverse()
         return page.pop()
+
+
+async def close_iterator(iterator: AsyncIterator[Any]) -> None:
+    """Close an iterator that can be closed, as an async generator of a user's backend."""
+    close = getattr(iterator, "aclose", None)
+    if close is not None:
+        await close()

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from .._errors import BackendClosedError
 from .._types import TTL, KeepTTL, check_key, check_keys, check_mapping, check_name, check_prefix, check_seconds
-from ._backend import Backend, close_iterator
-from ._pages import PagedKeys
+from ._backend import Backend
+from ._pages import PagedKeys, close_iterator
 
 if TYPE_CHECKING:
     from ._atomic import Step

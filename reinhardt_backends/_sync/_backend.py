@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self, overload
 
-from .._backend._backend import Backend, D, T
+from .._backend._backend import Backend
+from .._backend._overloads import D, T
 from .._backend._views import Namespace
 from .._blocking import BackendFace, drive, drive_each
 from .._memory._backend import MemoryBackend
