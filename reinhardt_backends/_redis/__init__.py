@@ -5,7 +5,7 @@ The life of a call:
 1. ``_backend``: a verb checks its arguments, encodes the value and names the command and its ``Kind``.
 2. ``_client``: ``Client.call`` packs the command, sets the *deadline* of the call, and finds the connection of the
    running loop (``_connections``: ``Node``, ``LoopConnections``, ``SharedConnection``) or of the thread (``_pool``).
-3. ``_handshake.open_link`` connects if need be; ``_retry.connect`` repeats that during an outage.
+3. ``_handshake.open_link`` connects if need be; ``_source.Source`` repeats that during an outage.
 4. ``_link.Link.exchange`` appends bytes and a slot (``_mux.Mux.append``), then writes, reads or parks (``_io``).
 5. ``Mux.hand_out`` gives each reply to the oldest slot, and the verb decodes it.
 
@@ -13,6 +13,7 @@ The life of a call:
 - *Cancellation*: ``Link._drop_call`` and ``Mux.drop`` mark the slot; another task takes over (``Link._wake_next``).
 - *A reply that arrives late*, to a call that was cancelled or expired: ``Mux.hand_out`` discards it.
 - *Resending*: ``Client._persist`` repeats the exchange as far as ``_retry.History`` allows.
+- *A connection that brings nothing*: ``Link._check`` judges it by ``_silence``, and it is given up and replaced.
 """
 
 from __future__ import annotations

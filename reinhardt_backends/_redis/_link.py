@@ -40,7 +40,6 @@ TURNS: Final = 4
 LARGE_BUFFER: Final = 16 * 1024
 LARGE_TURNS: Final = 16
 
-
 #: After how many seconds without a call the state of a TCP connection is unknown.
 IDLE: Final = 30.0
 
