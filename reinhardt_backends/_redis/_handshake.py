@@ -291,7 +291,8 @@ async def _from_provider(runtime: Runtime, provider: Any, attempt: Attempt, dead
     if asynchronous is None:
         raise TypeError("no get_credentials")
     # For a blocking caller, whose thread and context may have a loop of their own, in a loop in another thread.
-    return await call_in_thread(runtime, attempt, partial(Context().run, anyio.run, asynchronous), deadline)
+    in_a_loop: Callable[[], Any] = partial(anyio.run, asynchronous)
+    return await call_in_thread(runtime, attempt, partial(Context().run, in_a_loop), deadline)
 
 
 def _tls_failure(options: Options, error: BaseException) -> BackendConnectionError:
