@@ -6,7 +6,6 @@ URL wins, as in redis-py. Secrets are in no repr and no message; ``location`` is
 
 from __future__ import annotations
 
-import math
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -15,7 +14,7 @@ from typing import Any, Final
 from redis.connection import ConnectionPool
 from redis.exceptions import RedisError
 
-from .._types import Secret
+from .._types import Secret, check_seconds
 from ._tls import TLS_OPTIONS, context_from
 
 DEFAULT_PORT: Final = 6379
@@ -70,10 +69,7 @@ def _check_whole(low: int, high: int) -> Callable[[str, Any], None]:
 
 
 def _check_seconds(name: str, value: Any) -> None:
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{name} must be finite and more than 0")
+    check_seconds(value, name)
 
 
 def _check_flag(name: str, value: Any) -> None:
