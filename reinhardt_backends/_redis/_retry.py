@@ -74,6 +74,7 @@ class Outage:
         "_changed",
         "_heard",
         "_last",
+        "_last_try",
         "_lock",
         "_next_probe",
         "_patience",
@@ -93,6 +94,7 @@ class Outage:
         self._text = text
         self._since: float | None = None
         self._last = 0.0
+        self._last_try = 0.0
         self._tried = False
         self._next_probe = 0.0
         #: Until when other calls wait for the probe that is under way.
@@ -116,10 +118,13 @@ class Outage:
                 self._since = since
                 self._tried = False
             self._last = now
-            self._tried = self._tried or tried
+            if tried:
+                self._tried = True
+                self._last_try = since
             if not self.known and self._tried and now - self._since >= self._patience * NEARLY:
                 self.known = True
-                self._next_probe = now + PROBE
+                # A server that has recovered since the last attempt began is found within ``PROBE`` of its recovery.
+                self._next_probe = self._last_try + PROBE
                 self._changed()
 
     def over(self) -> None:
