@@ -3,7 +3,7 @@
 Every class takes one message; what a program may want to look at comes as keyword arguments and is kept as an
 attribute. Instances can be copied and sent to another process.
 
-Two rules hold for whoever raises one of these. The cause is chained, unless its text could show a stored value or a
+Two rules hold wherever one of these is raised. The cause is chained, unless its text could show a stored value or a
 secret: then the error is raised outside the ``except`` block, so that nothing of the cause is kept. And a message
 names keys, types, addresses and declared field names only, never a value or a password.
 """
