@@ -1,4 +1,4 @@
-"""Development tasks: ``nox -s tests``, ``lint``, ``typing``, ``layout``, ``coverage``, ``sync``, ``bench``.
+"""Development tasks: ``nox -s tests``, ``lint``, ``typing``, ``layout``, ``coverage``, ``sync``, ``docs``, ``bench``.
 
 The Pythons are those of the classifiers in ``pyproject.toml``. One that is not installed is skipped, and the summary at
 the end says so.
@@ -71,6 +71,13 @@ def typing(session: nox.Session) -> None:
 def sync(session: nox.Session) -> None:
     """Regenerate the blocking faces; with -- --check, only compare."""
     session.run("python", f"{PACKAGE}/_sync/_generate.py", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation into docs/_build/html; a warning is an error."""
+    session.install("-e", ".[docs]")
+    session.run("sphinx-build", "-W", "--keep-going", "-q", "-b", "html", "docs", "docs/_build/html", *session.posargs)
 
 
 @nox.session
