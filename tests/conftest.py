@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from .servers import Server, available, running
+from .topologies import Cluster, Sentinels, running_cluster, running_sentinels
 
 pytest.register_assert_rewrite("reinhardt_backends.testing")
 
@@ -58,6 +59,34 @@ def own_server() -> Iterator[Server]:
     """A server that the test may stop, restart or reconfigure."""
     with running(_preferred()) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def _cluster() -> Iterator[Cluster]:
+    _preferred()
+    with running_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(_cluster: Cluster) -> Iterator[Cluster]:
+    """A cluster of 3 primaries and 3 replicas. A test may reshard, fail over, stop and kill; use a prefix of its own."""
+    yield _cluster
+    _cluster.heal()
+
+
+@pytest.fixture(scope="session")
+def _sentinels() -> Iterator[Sentinels]:
+    _preferred()
+    with running_sentinels() as sentinels:
+        yield sentinels
+
+
+@pytest.fixture
+def sentinels(_sentinels: Sentinels) -> Iterator[Sentinels]:
+    """A primary, 2 replicas and 3 Sentinels. A test may fail over, stop and kill; use a prefix of its own."""
+    yield _sentinels
+    _sentinels.heal()
 
 
 def _preferred() -> str:

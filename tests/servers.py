@@ -83,9 +83,7 @@ class Server:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        command = [available()[self.name], "--port", str(self.port), "--bind", "127.0.0.1"]
-        command += ["--unixsocket", self.socket_path, "--dir", self.directory, "--save", "", "--appendonly", "no"]
-        command += ["--daemonize", "no", *self.args]
+        command = self._command_line()
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + START_TIMEOUT
         while not self._answers():
@@ -93,6 +91,11 @@ class Server:
                 self.stop()
                 raise RuntimeError(f"{self.name} did not start: {' '.join(command)}")
             time.sleep(0.01)
+
+    def _command_line(self) -> list[str]:
+        command = [available()[self.name], "--port", str(self.port), "--bind", "127.0.0.1"]
+        command += ["--unixsocket", self.socket_path, "--dir", self.directory, "--save", "", "--appendonly", "no"]
+        return [*command, "--daemonize", "no", *self.args]
 
     def _answers(self) -> bool:
         try:
