@@ -6,12 +6,15 @@ import contextlib
 import importlib.util
 import os
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from .servers import Server, available, running
-from .topologies import Cluster, Sentinels, running_cluster, running_sentinels
+
+if TYPE_CHECKING:
+    from .topologies import Cluster, Sentinels
 
 pytest.register_assert_rewrite("reinhardt_backends.testing")
 
@@ -63,28 +66,30 @@ def own_server() -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def _cluster() -> Iterator[Cluster]:
-    _preferred()
-    with running_cluster() as cluster:
+    from .topologies import running_cluster
+
+    with running_cluster(name=_preferred()) as cluster:
         yield cluster
 
 
 @pytest.fixture
 def cluster(_cluster: Cluster) -> Iterator[Cluster]:
-    """A cluster of 3 primaries and 3 replicas. A test may reshard, fail over, stop and kill; use a prefix of its own."""
+    """A cluster of 3 primaries and 3 replicas. Tests may reshard, fail over, stop and kill."""
     yield _cluster
     _cluster.heal()
 
 
 @pytest.fixture(scope="session")
 def _sentinels() -> Iterator[Sentinels]:
-    _preferred()
-    with running_sentinels() as sentinels:
+    from .topologies import running_sentinels
+
+    with running_sentinels(name=_preferred()) as sentinels:
         yield sentinels
 
 
 @pytest.fixture
 def sentinels(_sentinels: Sentinels) -> Iterator[Sentinels]:
-    """A primary, 2 replicas and 3 Sentinels. A test may fail over, stop and kill; use a prefix of its own."""
+    """A primary, 2 replicas and 3 Sentinels. Tests may fail over, stop and kill."""
     yield _sentinels
     _sentinels.heal()
 
