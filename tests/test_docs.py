@@ -1,11 +1,16 @@
-"""The documentation tells the truth: its snippets run and print what they say."""
+"""The documentation tells the truth: its snippets run and print what they say, and its lists are those of the code."""
 
 from __future__ import annotations
 
+import inspect
+import re
 from functools import partial
 
 import anyio
 import pytest
+
+import reinhardt_backends
+from reinhardt_backends import Backend, authoring
 
 from .snippets import REDIS, ROOT, Snippet, snippets_of
 
@@ -33,3 +38,53 @@ def test_a_snippet_runs_and_prints_what_it_says(
 def test_snippets_are_found() -> None:
     assert len(SNIPPETS) >= 10
     assert any(snippet.promised() for snippet in SNIPPETS)
+
+
+DOCS = ROOT / "docs"
+BLOCK = re.compile(r"^```\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def block_of(page: str, beginning: str) -> str:
+    """Return the block of a page that begins with a line."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    return next(block for block in BLOCK.findall(text) if block.startswith(beginning))
+
+
+def test_the_modules_are_those_of_the_package() -> None:
+    named = re.findall(r"^  ([\w.]+/?)", block_of("design.md", "reinhardt_backends/\n"), re.MULTILINE)
+    package = ROOT / "reinhardt_backends"
+    there = [entry.name + "/" if entry.is_dir() else entry.name for entry in package.iterdir()]
+    assert sorted(named) == sorted(name for name in there if name != "__pycache__/")
+
+
+def test_the_tree_of_errors_is_that_of_the_classes() -> None:
+    above: list[str] = []
+    named = set()
+    for before, name in re.findall(r"^([│├└─ ]*)(\w+)", block_of("guides/outages.md", "BackendError\n"), re.MULTILINE):
+        depth = len(before) // 4
+        above[depth:] = [name]
+        named.add(name)
+        error = getattr(reinhardt_backends, name)
+        assert (above[depth - 1] if depth else "Exception") in [base.__name__ for base in error.__bases__]
+    assert named == {name for name in reinhardt_backends.__all__ if name.endswith("Error")}
+
+
+def test_the_contract_names_every_verb() -> None:
+    verbs = {name for name in vars(Backend) if not name.startswith("_")} - {"from_url", "never_suspends"}
+    assert verbs <= set(re.findall(r"`(\w+)\(", (DOCS / "contract.md").read_text(encoding="utf-8")))
+
+
+def test_the_reference_has_every_public_name() -> None:
+    pages = "".join(page.read_text(encoding="utf-8") for page in (DOCS / "reference").glob("*.md"))
+    described = set(re.findall(r"^\.\. auto\w+:: (\w+)$", pages, re.MULTILINE))
+    assert set(reinhardt_backends.__all__) <= described
+    assert {name for name in authoring.__all__ if name.islower()} <= described
+    for part in ("authoring", "asgi", "testing"):
+        assert f".. automodule:: reinhardt_backends.{part}" in pages
+
+
+def test_every_public_name_has_a_docstring() -> None:
+    for name in reinhardt_backends.__all__:
+        value = getattr(reinhardt_backends, name)
+        if inspect.isclass(value) or inspect.isfunction(value):
+            assert value.__doc__, name
