@@ -21,7 +21,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast
 
-from ._backend import Backend, View
+from ._backend import Backend, Namespace, View
 from ._errors import UnsupportedOperationError
 
 T = TypeVar("T")
@@ -91,6 +91,17 @@ def _root(backend: Backend) -> Backend:
     while isinstance(backend, View):
         backend = backend._parent
     return backend
+
+
+def stored_prefix(backend: Backend) -> str:
+    """Return what stands before each key of a backend in the store: its own prefix, and those of its namespaces."""
+    prefix = ""
+    while isinstance(backend, View):
+        if isinstance(backend, Namespace):
+            prefix = backend._prefix + prefix
+        backend = backend._parent
+    own: str = getattr(backend, "_prefix", "")
+    return own + prefix
 
 
 def drive(coroutine: Coroutine[Any, Any, T] | Awaitable[T]) -> T:

@@ -14,10 +14,7 @@ describes.
 from __future__ import annotations
 
 import contextlib
-import os
-import random
 import time
-from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Final, Self
 
@@ -26,7 +23,6 @@ from .._component import (
     IN_LOOP,
     Caller,
     Line,
-    Signal,
     Waiter,
     Waiting,
     check_backend,
@@ -42,14 +38,10 @@ from .._errors import (
     OutcomeUnknownError,
 )
 from .._types import MISSING, TTL, check_name, check_ttl
+from ._attempt import Attempt, Pauses
+from ._holds import Hold, Holds
+from ._keys import lock_keys
 from ._ownership import EXTEND, RELEASE, TAKE, TOKEN_TTL, holder_of, next_token
-
-# Pauses of the first waiter in the queue; those of others are longer by their place in it.
-_FIRST_PAUSE: Final = 0.002
-_LONGEST_PAUSE: Final = 0.05
-# No waiter pauses for longer, and one without a place in the queue pauses between these.
-_FIRST_PAUSE_UNQUEUED: Final = 0.01
-_LONGEST_PAUSE_UNQUEUED: Final = 0.25
 
 # A store gets this time to answer, however little is left of the timeout of ``acquire``.
 _SHORTEST_CALL: Final = 0.1
@@ -78,7 +70,8 @@ class Lock:
 
     Args:
         backend: Where the lock is. It must not evict live keys.
-        name: Its name. The keys are ``{lock:NAME}`` and ``{lock:NAME}:token``, which share a slot in a cluster.
+        name: Its name. The keys are ``{lock:NAME}`` and ``{lock:NAME}:token``, which share a slot in a cluster. (After
+            a prefix or namespace whose first braces are ``{}``, the second key ends in a number to that end.)
         ttl: Seconds, or a ``timedelta``, after which it is free again if it was neither released nor extended.
         timeout: Seconds to wait for it at most, for ``async with`` and for ``acquire`` without a timeout of its own;
             ``None`` for as long as it takes.
@@ -111,11 +104,10 @@ class Lock:
         self._ttl = _check_ttl(ttl)
         self._timeout = None if timeout is None else check_timeout(timeout)
         self._renew = renew
-        self._key = f"{{lock:{self._name}}}"
-        self._token_key = f"{self._key}:token"
+        self._key, self._token_key = lock_keys(backend, self._name)
         self._waiting: Waiting = IN_LOOP
         self._line = Line()
-        self._holds = _Holds()
+        self._holds = Holds()
 
     def __repr__(self) -> str:
         return f"<Lock {self._name!r}>"
@@ -153,12 +145,13 @@ class Lock:
         Raises:
             TypeError, ValueError: The timeout is not a number, or negative.
             RuntimeError: The calling task or thread holds the lock, or waits for it already.
-            BackendTimeoutError: The store did not answer in time. The lock may have been taken: it is then released if
-                the store can be reached, and expires otherwise.
+            BackendTimeoutError: The store did not answer in time. Unlike with the verbs of a backend, this does not say
+                that nothing was changed: the store may have given the lock to this call. The call gives it back if it
+                reaches the store, and otherwise nobody holds it until it has expired.
             BackendError: The store could not be reached or refused to serve.
         """
         seconds = self._timeout if timeout is None else check_timeout(timeout)
-        attempt = _Attempt(None if seconds is None else self._waiting.now() + seconds, queues=seconds != 0)
+        attempt = Attempt(None if seconds is None else self._waiting.now() + seconds, queues=seconds != 0)
         caller = self._waiting.caller()
         await self._refuse_reentry(caller)
         waiter = Waiter(caller)
@@ -173,7 +166,7 @@ class Lock:
             if attempt.left_traces:
                 await self._waiting.finish(self._give_up(attempt))
         if token:
-            self._holds.add(caller, _Hold(attempt.owner, token, begun + self._ttl))
+            self._holds.add(caller, Hold(attempt.owner, token, begun + self._ttl))
         return bool(token)
 
     async def release(self) -> bool:
@@ -261,7 +254,7 @@ class Lock:
             released = await self.release()
         return released
 
-    def _held(self) -> _Hold:
+    def _held(self) -> Hold:
         hold = self._holds.latest_of(self._waiting.caller())
         if hold is None or hold.released:
             raise RuntimeError(f"the lock {self._name!r} is not held by this object")
@@ -276,9 +269,9 @@ class Lock:
         if hold is not None:
             self._holds.remove(hold)
 
-    async def _compete(self, attempt: _Attempt, waiter: Waiter) -> tuple[float, int]:
+    async def _compete(self, attempt: Attempt, waiter: Waiter) -> tuple[float, int]:
         """Ask for the lock until it is taken or time is up. Return when it was asked for last, and the token or 0."""
-        pauses = _Pauses()
+        pauses = Pauses()
         while True:
             begun = time.monotonic()
             try:
@@ -300,7 +293,7 @@ class Lock:
             pause = pauses.after(-answer)
             await self._line.pause(waiter, self._waiting, pause if left is None else min(pause, left))
 
-    async def _ask(self, attempt: _Attempt) -> int:
+    async def _ask(self, attempt: Attempt) -> int:
         """Return the token if the lock was taken; otherwise minus the place in the queue."""
         before, attempt.left_traces = attempt.left_traces, True
         attempt.answered = False
@@ -319,13 +312,13 @@ class Lock:
         attempt.seen_held = answer <= 0
         return answer
 
-    def _store(self, attempt: _Attempt) -> Backend:
+    def _store(self, attempt: Attempt) -> Backend:
         """Return the backend with the deadline of an attempt; one that is tried once has that of the backend."""
         if attempt.until is None or not attempt.queues:
             return self._backend
         return self._backend._with_timeout(max(attempt.until - self._waiting.now(), _SHORTEST_CALL))
 
-    async def _take_in_a_step(self, store: Backend, attempt: _Attempt) -> int:
+    async def _take_in_a_step(self, store: Backend, attempt: Attempt) -> int:
         arguments = attempt.owner, round(self._ttl * 1000), int(attempt.queues), _microseconds()
         return int(await store._run_step(TAKE, (self._token_key, self._key), arguments))
 
@@ -350,7 +343,7 @@ class Lock:
             return bool(await store._run_step(RELEASE, (self._key,), (owner,)))
         return await store.compare_and_delete(self._key, owner)
 
-    async def _give_up(self, attempt: _Attempt) -> None:
+    async def _give_up(self, attempt: Attempt) -> None:
         """Leave the queue, and give back what may have been taken without an answer. If that fails, it expires.
 
         On a store that has not answered, a short deadline is enough to send it behind what was sent before.
@@ -361,7 +354,7 @@ class Lock:
                 await store.compare_and_delete(self._key, _candidate(attempt.owner))
             await self._release(store, attempt.owner)
 
-    async def _extend(self, hold: _Hold, ttl: float) -> bool:
+    async def _extend(self, hold: Hold, ttl: float) -> bool:
         begun = time.monotonic()
         if self._steps:
             held = bool(await self._backend._run_step(EXTEND, (self._key,), (hold.owner, round(ttl * 1000))))
@@ -373,7 +366,7 @@ class Lock:
             hold.lost = True
         return held
 
-    async def _keep_renewing(self, hold: _Hold) -> None:
+    async def _keep_renewing(self, hold: Hold) -> None:
         """Extend a hold until it is done or lost. A failure is not final: the next attempt may succeed."""
         while not hold.lost and not await self._waiting.wait(hold.done, self._ttl / 3):
             with contextlib.suppress(Exception):
@@ -381,106 +374,6 @@ class Lock:
 
     async def _holder(self) -> str | None:
         return holder_of(await self._backend.get(self._key, default=MISSING))
-
-
-class _Attempt:
-    """One call of ``acquire``."""
-
-    __slots__ = ("answered", "left_traces", "owner", "queues", "seen_held", "until")
-
-    def __init__(self, until: float | None, queues: bool) -> None:
-        self.owner = os.urandom(8).hex()
-        self.until = until
-        self.queues = queues
-        self.seen_held = False
-        # Whether the store has answered the last question.
-        self.answered = True
-        # Whether the store may know the owner though it does not hold the lock.
-        self.left_traces = False
-
-
-class _Hold:
-    """A lock as one task or thread took it.
-
-    Attributes:
-        owner: The id in the store.
-        token: The fencing token.
-        end: When it expires by the monotonic clock of this process, at the earliest.
-        lost: Whether it is known to have expired, or to have been taken by another.
-        released: Whether it was given back.
-        done: Given when the block is left.
-        renewal: What extends it meanwhile.
-    """
-
-    __slots__ = ("done", "end", "lost", "owner", "released", "renewal", "token")
-
-    def __init__(self, owner: str, token: int, end: float) -> None:
-        self.owner = owner
-        self.token = token
-        self.end = end
-        self.lost = False
-        self.released = False
-        self.done = Signal()
-        self.renewal: AbstractAsyncContextManager[None] | None = None
-
-
-class _Holds:
-    """What the tasks and threads of this process hold of one lock.
-
-    There may be several: one that has expired unnoticed, and the one that came after it. A child of a fork holds
-    nothing.
-    """
-
-    def __init__(self) -> None:
-        self._start()
-
-    def _start(self) -> None:
-        self._pid = os.getpid()
-        self._by_caller: dict[Caller, _Hold] = {}
-        self._latest: _Hold | None = None
-
-    def add(self, caller: Caller | None, hold: _Hold) -> None:
-        """Note a new hold, which proves that earlier ones have ended."""
-        if self._latest is not None:
-            self._latest.lost = True
-        self._latest = hold
-        self._by_caller = {caller: hold for caller, hold in list(self._by_caller.items()) if caller() is not None}
-        if caller is not None:
-            self._by_caller[caller] = hold
-
-    def remove(self, hold: _Hold) -> None:
-        """Forget a hold that was released or is over."""
-        hold.released = True
-        self._by_caller = {caller: other for caller, other in list(self._by_caller.items()) if other is not hold}
-
-    def of(self, caller: Caller | None) -> _Hold | None:
-        """Return the hold of a caller."""
-        if self._pid != os.getpid():
-            self._start()
-        return None if caller is None else self._by_caller.get(caller)
-
-    def latest_of(self, caller: Caller | None) -> _Hold | None:
-        """Return the hold of a caller; without one, the latest of this object, which it may have been handed."""
-        return self.of(caller) or self._latest
-
-
-class _Pauses:
-    """How long to pause before asking again: longer each time, as long as the place in the queue is the same."""
-
-    def __init__(self) -> None:
-        self._place = -1
-        self._pause = 0.0
-
-    def after(self, place: int) -> float:
-        """Return the pause after an answer that gave this place; 0 is no place."""
-        if place == 0:
-            first, longest = _FIRST_PAUSE_UNQUEUED, _LONGEST_PAUSE_UNQUEUED
-        else:
-            first, longest = _FIRST_PAUSE * place, _LONGEST_PAUSE * place
-        self._pause = first if place != self._place else self._pause * 2
-        self._place = place
-        self._pause = min(self._pause, longest, _LONGEST_PAUSE_UNQUEUED)
-        return self._pause * random.uniform(0.5, 1.0)  # noqa: S311 - so that waiters do not ask in step
 
 
 def _candidate(owner: str) -> str:
