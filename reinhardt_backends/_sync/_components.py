@@ -560,7 +560,8 @@ class SyncLock(Face[Lock]):
 
     Args:
         backend: Where the lock is. It must not evict live keys.
-        name: Its name. The keys are ``{lock:NAME}`` and ``{lock:NAME}:token``, which share a slot in a cluster.
+        name: Its name. The keys are ``{lock:NAME}`` and ``{lock:NAME}:token``, which share a slot in a cluster. (After
+            a prefix or namespace whose first braces are ``{}``, the second key ends in a number to that end.)
         ttl: Seconds, or a ``timedelta``, after which it is free again if it was neither released nor extended.
         timeout: Seconds to wait for it at most, for ``async with`` and for ``acquire`` without a timeout of its own;
             ``None`` for as long as it takes.
@@ -629,8 +630,9 @@ class SyncLock(Face[Lock]):
         Raises:
             TypeError, ValueError: The timeout is not a number, or negative.
             RuntimeError: The calling task or thread holds the lock, or waits for it already.
-            BackendTimeoutError: The store did not answer in time. The lock may have been taken: it is then released if
-                the store can be reached, and expires otherwise.
+            BackendTimeoutError: The store did not answer in time. Unlike with the verbs of a backend, this does not say
+                that nothing was changed: the store may have given the lock to this call. The call gives it back if it
+                reaches the store, and otherwise nobody holds it until it has expired.
             BackendError: The store could not be reached or refused to serve.
         """
         return drive(self._target.acquire(timeout))
