@@ -94,7 +94,7 @@ class Client:
                 and not (node.large and data in node.large)
             ):
                 link = connections.small.link
-                if link is not None and link.usable and now < link.fresh_until and not node.health.blocked:
+                if link is not None and link.usable and now < link.fresh_until and now < node.health.clear_until:
                     link.fresh_until = now + link.idle_limit
                     try:
                         reply = await link.exchange(data, 1, deadline)
@@ -247,7 +247,7 @@ class _BlockingClient(Client):
         trouble: CallFailed | Refusal | None = None
         try:
             pool = self._node.pool
-            link = pool.take(now) if pool is not None and not self._node.health.blocked else None
+            link = pool.take(now) if pool is not None and now < self._node.health.clear_until else None
             if pool is not None and link is not None:
                 try:
                     reply = await link.exchange(data, 1, deadline)

@@ -188,7 +188,7 @@ def _judge_hello(link: Link, replies: list[Any], options: Options) -> BackendErr
         )
     number, role = said.get(b"id"), said.get(b"role")
     if isinstance(number, int):
-        link.client = ServerClient(number, link.opened)
+        link.client = ServerClient(number, link.opened, options.location)
     link.is_replica = role in (b"replica", b"slave")
     return _judge(others, options)
 

@@ -71,14 +71,16 @@ class ServerClient:
     Attributes:
         number: Its ``CLIENT ID``.
         since: When it was opened.
+        server: The address of the server.
         gone: Whether the server has confirmed that it has ended.
     """
 
-    __slots__ = ("gone", "number", "since")
+    __slots__ = ("gone", "number", "server", "since")
 
-    def __init__(self, number: int, since: float) -> None:
+    def __init__(self, number: int, since: float, server: str) -> None:
         self.number = number
         self.since = since
+        self.server = server
         self.gone = False
 
 

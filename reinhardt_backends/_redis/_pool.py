@@ -70,7 +70,10 @@ class Pool(Source):
         """Return a connection that was taken; one that cannot be used again is closed."""
         if link.usable and link.is_clean() and not self._closed and len(self._places) <= self._options.max_connections:
             self._idle.append(link)
+            # Closed or retired by another thread meanwhile.
             if self._closed:
+                self._close_idle()
+            if not link.usable:
                 self._close_idle()
         else:
             self._discard(link)
@@ -122,7 +125,9 @@ class Pool(Source):
     def _enter(self) -> Link | Attempt | None:
         """Return an idle connection, or a place to open one; ``None`` if there is neither."""
         with suppress(IndexError):
-            return self._idle.pop()
+            while not (link := self._idle.pop()).usable:
+                self._discard(link)
+            return link
         with self._lock:
             return self._occupy() if len(self._places) < self._options.max_connections else None
 

@@ -29,6 +29,7 @@ from .._errors import (
     BackendTimeoutError,
     OutcomeUnknownError,
 )
+from .._io import Runtime
 from ._commands import Kind
 from ._link import CallFailed, Link
 from ._mux import Failure, ServerClient
@@ -164,42 +165,54 @@ class Health:
         read_only: The outage in which the server is a replica, and refuses writes.
         served: Whether a connection to it ever succeeded.
         answered: When it last answered on a new connection.
-        blocked: Whether an outage is known that concerns some command.
+        clear_until: Until when a call with a connection need not look any further: minus infinity while an outage is
+            known that concerns some command.
     """
 
-    __slots__ = ("_links", "answered", "blocked", "down", "patience", "read_only", "served")
+    __slots__ = ("_links", "answered", "clear_until", "down", "patience", "read_only", "served")
 
     def __init__(self, patience: float) -> None:
         self.patience = patience
-        self.blocked = False
-        #: The connections in use, by identity.
-        self._links: dict[int, weakref.ref[Link]] = {}
+        self.clear_until = inf
+        #: The connections in use and their runtimes, by identity of the connection.
+        self._links: dict[int, tuple[weakref.ref[Link], Runtime]] = {}
         self.down = Outage(patience, "has not answered", self._update, self._heard)
         self.read_only = Outage(patience, "has been read-only", self._update)
         self.served = False
         self.answered = float("-inf")
 
     def _update(self) -> None:
-        self.blocked = self.down.known or self.read_only.known
+        self.clear_until = -inf if self.down.known or self.read_only.known else inf
 
     def _heard(self) -> bool:
         """Return whether something was received on a connection since this was asked last."""
         heard = False
-        for reference in list(self._links.values()):
+        for reference, _ in list(self._links.values()):
             link = reference()
             if link is not None and link.mux.received != link.noted:
                 heard = True
                 link.noted = link.mux.received
         return heard
 
-    def connected(self, link: Link) -> None:
-        """Note that a connection was opened."""
+    def connected(self, link: Link, runtime: Runtime) -> None:
+        """Note that a connection was opened, and what it serves."""
         key, links = id(link), self._links
         link.noted = link.mux.received
-        links[key] = weakref.ref(link, lambda _: links.pop(key, None))
+        links[key] = weakref.ref(link, lambda _: links.pop(key, None)), runtime
         self.served = True
         self.answered = monotonic()
         self.down.over()
+
+    def retire_links(self) -> None:
+        """Have every loop and thread take a new connection. Calls in flight end normally. From any thread."""
+        for reference, runtime in list(self._links.values()):
+            link = reference()
+            if link is not None:
+                # A pool closes its connection when it takes it next.
+                link.usable = False
+                link.fresh_until = -inf
+                if runtime.suspends:
+                    runtime.run_soon(link.retire)
 
     def outage(self, kind: Kind) -> Outage | None:
         """Return the known outage that concerns such a command, if there is one."""
@@ -347,7 +360,7 @@ async def end_on_server(link: Link, client: ServerClient | None, deadline: float
     """End a connection that was given up on the server, so that nothing that it still carries is executed later.
 
     Args:
-        link: Another connection to the same server.
+        link: The connection that the call will use next.
         client: The connection as the server knows it; ``None`` if the server did not say.
         deadline: When to give up.
 
@@ -356,7 +369,8 @@ async def end_on_server(link: Link, client: ServerClient | None, deadline: float
     """
     if client is None:
         return False
-    if client.gone:
+    if client.gone or (link.client is not None and link.client.server != client.server):
+        # A server that another one has replaced loses what it executes from then on.
         return True
     number = b"%d" % client.number
     listed = await ask(link, pack((b"CLIENT", b"LIST", b"ID", number)), deadline)

@@ -69,7 +69,7 @@ class Source(ABC):
                 else:
                     self._health.down.over()
             raise
-        self._health.connected(link)
+        self._health.connected(link, self._runtime)
         link.use(self)
         return link
 
