@@ -10,7 +10,7 @@ The life of a call:
 5. ``Mux.hand_out`` gives each reply to the oldest slot, and the verb decodes it.
 
 - *Deadline*: the leader arms one timer for the earliest (``Link._lead``); ``Mux.expire`` ends the late calls.
-- *Cancellation*: ``Link._drop_call`` and ``Mux.drop`` mark the slot; another task takes over (``Link._wake_next``).
+- *Cancellation*: ``Mux.drop`` marks the slot; another task takes over (``Link._wake_next``).
 - *A reply that arrives late*, to a call that was cancelled or expired: ``Mux.hand_out`` discards it.
 - *Resending*: ``Client._persist`` repeats the exchange as far as ``_retry.History`` allows.
 - *A connection that brings nothing*: ``Link._check`` judges it by ``_silence``, and it is given up and replaced.

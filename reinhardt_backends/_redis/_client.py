@@ -17,8 +17,8 @@ from .._errors import BackendConnectionError, BackendError
 from .._io import current_loop
 from ._commands import ANYTHING, Kind, Reply
 from ._connections import LARGE, Node, SharedConnection
-from ._link import CallFailed, Link
-from ._mux import Failure, describe
+from ._link import Link
+from ._mux import CallFailed, Failure, describe
 from ._options import Options
 from ._pool import Pool
 from ._protocol import Refusal, error_for, is_read_only, is_unknown_script, pack, without_echo

@@ -26,8 +26,8 @@ from .._errors import (
 )
 from .._io import Attempt, Port, Runtime, call_in_thread, connect_tcp, connect_unix
 from .._types import Secret
-from ._link import CallFailed, Link
-from ._mux import Failure, ServerClient, bare, describe
+from ._link import Link
+from ._mux import CallFailed, Failure, ServerClient, bare, describe
 from ._options import Options, check_encodes
 from ._protocol import Refusal, error_for, pack, parse, without_echo
 from ._wire import PlainWire, TlsWire, Wire

@@ -21,15 +21,15 @@ due belongs to a call that has ended, it is given up. A connection given up whil
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from math import inf
 from time import monotonic
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from .._io import Attempt, Port, Runtime
-from ._mux import MAX_SLOTS, MAX_UNSENT, Failure, Mux, ServerClient, Slot, bare, describe
+from ._mux import MAX_SLOTS, MAX_UNSENT, CallFailed, Failure, Mux, ServerClient, Slot, bare, describe
 from ._protocol import NOTHING, Parser, ProtocolError, Refusal
-from ._silence import SILENCE, Silence, silence_within
+from ._silence import SILENCE, Silence, Watch, silence_within
 from ._wire import Wire
 
 #: How much is read before others get their turn: the size of the buffer, and how often it is filled.
@@ -42,34 +42,6 @@ LARGE_TURNS: Final = 16
 
 #: After how many seconds without a call the state of a TCP connection is unknown.
 IDLE: Final = 30.0
-
-
-class Watch(Protocol):
-    """What a connection in use reports to."""
-
-    @property
-    def patience(self) -> float:
-        """For how many seconds no complete reply may come while replies are due."""
-        ...
-
-    def heard(self) -> None:
-        """Note that the server has sent something."""
-
-    def silent(self, since: float) -> None:
-        """Note that calls have waited since then, and that the server has sent nothing."""
-
-    async def ask(self, link: Link, deadline: float) -> None:
-        """Find out over a second connection whether a silent one should be given up."""
-
-
-class CallFailed(Exception):
-    """A call ended without a reply. Internal: the client turns it into an error of ours, or tries again."""
-
-    def __init__(self, failure: Failure, *, sent: bool) -> None:
-        super().__init__(failure.text)
-        self.failure = failure
-        #: Whether the server may have executed the call, or may yet.
-        self.sent = sent
 
 
 class Link:
@@ -129,26 +101,54 @@ class Link:
         self._feed = parser.feed
         self._gets = parser.gets
 
-    async def exchange(self, data: bytes, count: int, deadline: float) -> Any:
+    def exchange(self, data: bytes, count: int, deadline: float) -> Awaitable[Any]:
         """Send a call and return its reply, or the list of its replies if ``count`` is more than one.
 
         Raises:
             CallFailed: There will be no reply.
         """
         mux = self.mux
-        entered = False
         if len(mux.slots) + self._admitted >= MAX_SLOTS or len(mux.out) >= MAX_UNSENT or self._queued:
-            entered = True
-            await self._enter(deadline)
-        slot: Slot | None = None
+            return self._exchange_later(data, count, deadline)
+        return self.finish(self.begin(data, count, deadline))
+
+    async def _exchange_later(self, data: bytes, count: int, deadline: float) -> Any:
+        try:
+            await self.enter(deadline)
+            slot = self.begin(data, count, deadline)
+        finally:
+            del data
+        return await self.finish(slot)
+
+    def begin(self, data: bytes, count: int, deadline: float) -> Slot:
+        """Queue a call without sending it. It must be finished, or dropped from the mux.
+
+        Raises:
+            CallFailed: The connection has ended.
+        """
+        mux = self.mux
         try:
             if mux.leader is None and mux.writer is None and self.failure is None:
                 self._read_unasked()
-            if entered:
-                self._admitted -= 1
-            if self.failure is not None:
-                raise CallFailed(self.failure, sent=False)
-            slot = mux.append(data, count, deadline)
+            if self.failure is None:
+                return mux.append(data, count, deadline)
+        except BaseException:
+            # Interrupted while appending: slot and bytes may disagree.
+            self.fail(Failure(Failure.BROKEN, "the connection was interrupted"))
+            raise
+        finally:
+            del data
+        raise CallFailed(self.failure, sent=False)
+
+    async def finish(self, slot: Slot) -> Any:
+        """Send a call that has begun, and return its reply or the list of its replies.
+
+        Raises:
+            CallFailed: There will be no reply.
+        """
+        mux = self.mux
+        deadline = slot.deadline
+        try:
             while not slot.done:
                 if mux.writer is None and (mux.out or self._wire.pending):
                     await self._write(slot)
@@ -158,11 +158,11 @@ class Link:
                     if deadline < self._wakes_at:
                         self._hasten(deadline)
                     await self._park(slot)
-        except BaseException as error:
-            self._drop_call(slot, error)
+        except BaseException:
+            if not slot.done:
+                mux.drop(slot)
             raise
         finally:
-            del data
             if (mux.writer is None or self._writes_only) and (mux.slots or self._queued or self.retired):
                 self._wake_next()
         if slot.failure is not None:
@@ -380,14 +380,6 @@ class Link:
         else:
             self.fail(Failure(Failure.BROKEN, "the server sent a reply that no call expected"))
 
-    def _drop_call(self, slot: Slot | None, error: BaseException) -> None:
-        if slot is not None:
-            if not slot.done:
-                self.mux.drop(slot)
-        elif not isinstance(error, CallFailed):
-            # Interrupted while appending: slot and bytes may disagree.
-            self.fail(Failure(Failure.BROKEN, "the connection was interrupted"))
-
     def _wake_next(self) -> None:
         """Wake a task to take a role that is free and needed."""
         mux = self.mux
@@ -417,8 +409,11 @@ class Link:
         mux = self.mux
         return len(mux.slots) + self._admitted >= MAX_SLOTS or len(mux.out) >= MAX_UNSENT
 
-    async def _enter(self, deadline: float) -> None:
-        """Wait for room in the queue; read and write for the others if none of them is left to do so."""
+    async def enter(self, deadline: float) -> None:
+        """Wait for room in the queue; read and write for the others if none of them is left to do so.
+
+        The next call to begin must be the caller's, with no await in between.
+        """
         mux = self.mux
         caller = Slot(1, deadline, 0)
         self._queued[caller] = None
@@ -441,6 +436,7 @@ class Link:
                 self._queued.pop(caller, None)
             self._wake_next()
             raise
+        self._admitted -= 1
 
     def _admit(self) -> None:
         """Admit queued calls while there is room; all of them if the connection has failed, so that they find out."""

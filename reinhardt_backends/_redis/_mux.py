@@ -53,6 +53,16 @@ class Failure:
         self.client: ServerClient | None = None
 
 
+class CallFailed(Exception):
+    """A call ended without a reply. Internal: the client turns it into an error of ours, or tries again."""
+
+    def __init__(self, failure: Failure, *, sent: bool) -> None:
+        super().__init__(failure.text)
+        self.failure = failure
+        #: Whether the server may have executed the call, or may yet.
+        self.sent = sent
+
+
 def describe(error: BaseException) -> str:
     """An operating system error in words."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -31,8 +31,8 @@ from .._errors import (
 )
 from .._io import Runtime
 from ._commands import Kind
-from ._link import CallFailed, Link
-from ._mux import Failure, ServerClient
+from ._link import Link
+from ._mux import CallFailed, Failure, ServerClient
 from ._protocol import Refusal, error_for, is_read_only, is_transient, pack, without_echo
 from ._silence import NEARLY
 

@@ -11,16 +11,37 @@ had come when its wait began.
 from __future__ import annotations
 
 from time import monotonic
-from typing import Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from .._io import Port
 from ._mux import Mux
+
+if TYPE_CHECKING:
+    from ._link import Link
 
 #: After how many seconds a connection is silent: half the backend's ``timeout``, and at most this.
 SILENCE: Final = 1.0
 
 #: The part of a time span that counts as all of it, since a wait begins a little after its deadline was computed.
 NEARLY: Final = 0.9
+
+
+class Watch(Protocol):
+    """What a connection in use reports to."""
+
+    @property
+    def patience(self) -> float:
+        """For how many seconds no complete reply may come while replies are due."""
+        ...
+
+    def heard(self) -> None:
+        """Note that the server has sent something."""
+
+    def silent(self, since: float) -> None:
+        """Note that calls have waited since then, and that the server has sent nothing."""
+
+    async def ask(self, link: Link, deadline: float) -> None:
+        """Find out over a second connection whether a silent one should be given up."""
 
 
 def silence_within(patience: float) -> float:

@@ -21,7 +21,7 @@ LOOK: Final = 0.005
 
 
 class Source(ABC):
-    """Where calls get their connection from, and what a connection in use reports to (``_link.Watch``).
+    """Where calls get their connection from, and what a connection in use reports to (``_silence.Watch``).
 
     Args:
         runtime: What the connections serve.

@@ -23,7 +23,7 @@ from reinhardt_backends import (
     OutcomeUnknownError,
     ResponseError,
 )
-from reinhardt_backends._redis._link import CallFailed
+from reinhardt_backends._redis._mux import CallFailed
 
 from ..servers import Server, available, free_port, running
 from .driving import IDEMPOTENT, ONCE, READ, assert_idle, client_for, drive, frames_text, in_thread, links

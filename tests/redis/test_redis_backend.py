@@ -578,8 +578,8 @@ async def test_a_harmless_script_outlives_a_lost_reply_and_a_forgotten_script(
     server: Server, bare: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a restart in the middle of a call: it is sent again, with its source."""
-    from reinhardt_backends._redis._link import CallFailed, Link
-    from reinhardt_backends._redis._mux import Failure
+    from reinhardt_backends._redis._link import Link
+    from reinhardt_backends._redis._mux import CallFailed, Failure
 
     exchange = Link.exchange
     lost = False
