@@ -9,23 +9,21 @@ key.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from time import monotonic
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
-from .._errors import BackendConnectionError, BackendError
+from .._errors import BackendError
 from .._io import current_loop
 from ._commands import ANYTHING, Kind, Reply
-from ._connections import LARGE, Node, SharedConnection
+from ._connections import LARGE, Node
 from ._link import Link
-from ._mux import CallFailed, Failure, describe
+from ._mux import CallFailed, Failure
 from ._options import Options
-from ._pool import Pool
 from ._protocol import Refusal, error_for, is_read_only, is_unknown_script, pack, without_echo
 from ._retry import History, refusal_in
 from ._scripts import with_source
-
-T = TypeVar("T")
+from ._source import Source
 
 
 class Client:
@@ -59,9 +57,9 @@ class Client:
         """Return the deadline of a verb that begins now, for those that take several calls."""
         return monotonic() + self._timeout
 
-    async def call(
+    def call(
         self, kind: Kind, *args: bytes | str | float, expects: Reply = ANYTHING, deadline: float | None = None
-    ) -> Any:
+    ) -> Awaitable[Any]:
         """Send one command and return its reply: ``bytes``, ``int``, ``None`` or a list of those.
 
         Args:
@@ -76,15 +74,26 @@ class Client:
             BackendClosedError: The client is closed, or was in the meantime.
             BackendConnectionError: The server could not be reached; nothing was changed.
         """
-        data = pack(args)
-        del args
+        return self._send(self._node, 0, kind, pack(args), expects, deadline)
+
+    async def _send(
+        self, node: Node, slot: int, kind: Kind, data: bytes, expects: Reply, deadline: float | None
+    ) -> Any:
+        """Make one attempt by the shortest way: there is a connection, and it answers. Else ``_persist``.
+
+        Args:
+            node: The server to send to.
+            slot: The hash slot of the key, in a cluster.
+            kind: What may be done if no reply comes.
+            data: The packed command.
+            expects: What the reply looks like.
+            deadline: When to give up.
+        """
         now = monotonic()
         if deadline is None:
             deadline = now + self._timeout
-        node = self._node
         trouble: CallFailed | Refusal | None = None
         try:
-            # _persist for the usual case: there is a connection, and it answers.
             loop = current_loop()
             connections = node.loops.get(id(loop))
             if (
@@ -112,8 +121,8 @@ class Client:
                             node.note_size(data, reply)
                             return reply
                         else:
-                            trouble = _out_of_step(link)
-            return await self._persist(kind, data, 1, expects, deadline, trouble)
+                            trouble = out_of_step(link)
+            return await self._persist(node, slot, kind, data, 1, expects, deadline, trouble)
         finally:
             del data
 
@@ -145,7 +154,7 @@ class Client:
         del commands
         try:
             until = self.deadline() if deadline is None else deadline
-            replies = await self._persist(kind, data, count, expects, until, None)
+            replies = await self._persist(self._node, 0, kind, data, count, expects, until, None)
         finally:
             del data
         return replies if count > 1 else [replies]
@@ -156,28 +165,18 @@ class Client:
 
     def blocking(self) -> Client:
         """Return a twin for callers without an event loop: its coroutines never suspend. Closing either closes both."""
-        return _BlockingClient(self._node, self._timeout)
+        twin = object.__new__(BlockingClient)
+        vars(twin).update(vars(self))
+        return twin
 
-    def _source(self, data: bytes) -> SharedConnection | Pool:
-        """Return where the calling task or thread gets its connection from."""
-        node = self._node
-        node.check_open()
-        loop = current_loop()
-        connections = node.loops.get(id(loop))
-        if connections is None or connections.loop() is not loop:
-            connections = self._first(node.add_loop)
-        return connections.large if len(data) > LARGE or data in node.large else connections.small
-
-    def _first(self, make: Callable[[], T]) -> T:
-        """Make what the first call needs. Without a file descriptor left, its modules cannot be loaded."""
-        try:
-            return make()
-        except OSError as error:
-            text = describe(error)
-        raise BackendConnectionError(f"cannot connect to {self._node.options.location}: {text}")
+    def _source(self, node: Node, data: bytes) -> Source:
+        """Return where the calling task or thread gets a connection to a server from."""
+        return node.shared(data)
 
     async def _persist(
         self,
+        node: Node,
+        slot: int,
         kind: Kind,
         data: bytes,
         count: int,
@@ -189,11 +188,11 @@ class Client:
 
         ``trouble`` is how the first attempt ended, if there was one.
         """
-        history = History(kind, self._node.options.location, deadline, self._node.health)
+        history = History(kind, node.options.location, deadline, node.health)
         failure: BackendError
         try:
             while True:
-                source = self._source(data)
+                source = self._source(node, data)
                 if trouble is not None:
                     data = await _before_next(history, trouble, data, source)
                     trouble = None
@@ -205,7 +204,7 @@ class Client:
                     if trouble is not None and is_read_only(trouble):
                         link.usable = False
                     elif trouble is None and not expects.fits(reply if count > 1 else [reply]):
-                        raise _out_of_step(link)
+                        raise out_of_step(link)
                 except CallFailed as failed:
                     trouble = failed.with_traceback(None)
                     source.drop_idle(link)
@@ -214,11 +213,11 @@ class Client:
                     source.give_back(link)
                 if trouble is None:
                     history.succeeded()
-                    self._node.note_size(data, reply)
+                    node.note_size(data, reply)
                     return reply
                 if kind is Kind.ONCE and count > 1 and not all(one.__class__ is Refusal for one in reply):
                     # Some were executed, so none is sent again.
-                    raise error_for(without_echo(trouble, data), self._node.options.location)
+                    raise error_for(without_echo(trouble, data), node.options.location)
                 del reply
         except BackendError as error:
             failure = history.judge(error)
@@ -229,25 +228,19 @@ class Client:
         raise failure
 
 
-class _BlockingClient(Client):
+class BlockingClient(Client):
     """A client whose callers are threads."""
 
-    def __init__(self, node: Node, timeout: float) -> None:
-        self._node = node
-        self._timeout = timeout
-
-    async def call(
-        self, kind: Kind, *args: bytes | str | float, expects: Reply = ANYTHING, deadline: float | None = None
+    async def _send(
+        self, node: Node, slot: int, kind: Kind, data: bytes, expects: Reply, deadline: float | None
     ) -> Any:
-        data = pack(args)
-        del args
         now = monotonic()
         if deadline is None:
             deadline = now + self._timeout
         trouble: CallFailed | Refusal | None = None
         try:
-            pool = self._node.pool
-            link = pool.take(now) if pool is not None and now < self._node.health.clear_until else None
+            pool = node.pool
+            link = pool.take(now) if pool is not None and now < node.health.clear_until else None
             if pool is not None and link is not None:
                 try:
                     reply = await link.exchange(data, 1, deadline)
@@ -261,30 +254,28 @@ class _BlockingClient(Client):
                         trouble = reply
                         link.usable = not is_read_only(reply)
                     else:
-                        trouble = _out_of_step(link)
+                        trouble = out_of_step(link)
                 finally:
                     pool.give_back(link)
-            return await self._persist(kind, data, 1, expects, deadline, trouble)
+            return await self._persist(node, slot, kind, data, 1, expects, deadline, trouble)
         finally:
             del data
 
     def blocking(self) -> Client:
         return self
 
-    def _source(self, data: bytes) -> SharedConnection | Pool:
-        return self._first(self._node.get_pool)
+    def _source(self, node: Node, data: bytes) -> Source:
+        return node.get_pool()
 
 
-def _out_of_step(link: Link) -> CallFailed:
+def out_of_step(link: Link) -> CallFailed:
     """Give up a connection whose replies do not belong to the commands."""
     failure = Failure(Failure.BROKEN, "the server sent a reply of another type than the command has")
     link.fail(failure)
     return CallFailed(failure, sent=True)
 
 
-async def _before_next(
-    history: History, trouble: CallFailed | Refusal, data: bytes, source: SharedConnection | Pool
-) -> bytes:
+async def _before_next(history: History, trouble: CallFailed | Refusal, data: bytes, source: Source) -> bytes:
     """Return what to send next, after a pause if one is due. Raise if the call must not be sent again."""
     try:
         if isinstance(trouble, Refusal):

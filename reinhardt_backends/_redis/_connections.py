@@ -20,18 +20,20 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from .._errors import BackendClosedError, BackendError, BackendTimeoutError
+from .._errors import BackendClosedError, BackendConnectionError, BackendError, BackendTimeoutError
 from .._io import Attempt, Runtime, current_loop, runtime_for
 from ._commands import Kind
 from ._link import Link
-from ._mux import Failure
+from ._mux import Failure, describe
 from ._options import Options
 from ._pool import Pool
 from ._retry import Health
 from ._silence import silence_within
 from ._source import Source
+
+T = TypeVar("T")
 
 #: From how many bytes on a command or a reply is large.
 LARGE: Final = 256 * 1024
@@ -246,7 +248,28 @@ class Node:
         self.large: OrderedDict[bytes, None] = OrderedDict()
         _nodes[id(self)] = weakref.ref(self)
 
-    def add_loop(self) -> LoopConnections:
+    def shared(self, data: bytes) -> SharedConnection:
+        """Return the connection of the running loop for such a command."""
+        self.check_open()
+        loop = current_loop()
+        connections = self.loops.get(id(loop))
+        if connections is None or connections.loop() is not loop:
+            connections = self._first(self._add_loop)
+        return connections.large if len(data) > LARGE or data in self.large else connections.small
+
+    def get_pool(self) -> Pool:
+        """Return the pool of blocking callers."""
+        return self.pool or self._first(self._add_pool)
+
+    def _first(self, make: Callable[[], T]) -> T:
+        """Make what the first call needs. Without a file descriptor left, its modules cannot be loaded."""
+        try:
+            return make()
+        except OSError as error:
+            text = describe(error)
+        raise BackendConnectionError(f"cannot connect to {self.options.location}: {text}")
+
+    def _add_loop(self) -> LoopConnections:
         """Return the connections of the running loop, which has none yet."""
         loop = current_loop()
         runtime = runtime_for(loop)
@@ -279,8 +302,7 @@ class Node:
 
         return weakref.ref(loop, gone)
 
-    def get_pool(self) -> Pool:
-        """Return the pool of blocking callers."""
+    def _add_pool(self) -> Pool:
         with self.lock:
             self.check_open()
             if self.pool is None:

@@ -9,6 +9,7 @@ from typing import Final
 
 from .._errors import AuthenticationError, BackendClosedError, BackendConnectionError, BackendError, ResponseError
 from .._io import Attempt, Runtime
+from ._commands import Kind
 from ._handshake import open_link
 from ._link import Link
 from ._mux import Failure
@@ -48,6 +49,22 @@ class Source(ABC):
     def silent(self, since: float) -> None:
         """Note that calls have waited since then, and that the server has sent nothing."""
         self._health.down.trouble(since, tried=False)
+
+    @abstractmethod
+    async def connected(self, deadline: float, kind: Kind) -> Link:
+        """Return a connection, opened if need be. The caller gives it back.
+
+        Raises:
+            BackendError: There is no connection; nothing was sent.
+        """
+
+    @abstractmethod
+    def give_back(self, link: Link) -> None:
+        """Take back a connection after a call; one that cannot be used again is closed."""
+
+    @abstractmethod
+    def drop_idle(self, link: Link) -> None:
+        """Close the idle connections that are likely to be as dead as this one."""
 
     @abstractmethod
     async def ask(self, link: Link, deadline: float) -> None:
