@@ -19,10 +19,13 @@ import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar, cast
 
 from ._backend import Backend, Namespace, View
 from ._errors import UnsupportedOperationError
+
+if TYPE_CHECKING:
+    from ._io import Runtime
 
 T = TypeVar("T")
 
@@ -388,6 +391,13 @@ class _InThread:
 
 IN_LOOP: Final[Waiting] = _InLoop()
 IN_THREAD: Final[Waiting] = _InThread()
+
+
+def event_loops() -> tuple[Callable[[], Any], Callable[[Any], Runtime]]:
+    """Return what tells which event loop runs, and what parks tasks in it: ``current_loop`` and ``runtime_for``."""
+    from ._io import current_loop, runtime_for
+
+    return current_loop, runtime_for
 
 
 def check_timeout(timeout: float) -> float:

@@ -16,6 +16,7 @@ from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, overlo
 from .._component import IN_THREAD, blocking_verb, drive
 from .._errors import DeserializationError, ResponseError
 from .._types import MISSING
+from .._values._codec import decode
 from ._engine import Engine
 from ._key_template import KEYWORDS, Arguments, KeyTemplate, TagTemplate
 from ._lookup import NOTHING, Request
@@ -177,16 +178,17 @@ async def _serve(plan: _Plan, name: str, args: Arguments, kwargs: Keywords) -> A
 async def _serve_tagged(plan: _Plan, name: str, args: Arguments, kwargs: Keywords) -> Any:
     """Serve a call of a function with tags: one ``get_many``, and in the usual case no more."""
     engine, tags = plan.engine, plan.tags(args, kwargs)
-    reader, prefix = engine.reader, engine.reader.keys.tags
-    names = [name, *[prefix + tag for tag in tags]]
     try:
-        found = await reader.backend.get_many(names)
+        found, data = await engine.reader.read_tagged(name, tags)
     except plan.missed as error:
         away = _is_away(error, engine.tolerated)
         return await engine.serve(plan.request(name, args, kwargs, tags), away=away)
-    value = reader.hit(names, tags, found, plan.options.type)
-    if value is not MISSING:
-        return value
+    if data is not None:
+        try:
+            return decode(data, plan.options.type)
+        except DeserializationError:
+            # It was stored as another type, so it counts as missing.
+            data = None
     return await engine.serve(plan.request(name, args, kwargs, tags), found=found)
 
 

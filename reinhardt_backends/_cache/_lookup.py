@@ -9,13 +9,20 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from .._backend import Backend
 from .._errors import DeserializationError, ResponseError
 from .._types import MISSING, check_key
 from .._values._codec import decode
+from ._shared_reads import SharedReads
 from ._stored import UNREADABLE, EntryOptions, StoredEntry, entry_of, is_lease
+
+Snapshot: TypeAlias = "tuple[dict[str, Any], bytes | None]"
+"""What one read of a value and its tags found, under each name; and the encoded value, if it is plain that it counts.
+
+It may be shared, so it is not to be changed.
+"""
 
 
 class Request(NamedTuple):
@@ -97,6 +104,27 @@ class EntryReader:
     def __init__(self, backend: Backend, keys: CacheKeys) -> None:
         self.backend = backend
         self.keys = keys
+        # What never suspends has one caller at a time.
+        self._reads = None if backend._blocking_twin() is backend else SharedReads[Snapshot]()
+
+    async def read_tagged(self, name: str, tags: tuple[str, ...]) -> Snapshot:
+        """Read a value and the tokens of its tags. Callers that ask for the same share the read."""
+        names = [name, *[self.keys.tags + tag for tag in tags]]
+        reads = self._reads
+        if reads is None:
+            return await self._snapshot(names, tags)
+        flight, at_once = reads.begin(name, tags)
+        if not at_once:
+            return await reads.share(name, flight, lambda: self._snapshot(names, tags))
+        try:
+            found = await self.backend.get_many(names)
+        finally:
+            reads.end(name, flight)
+        return found, _hit(names, tags, found)
+
+    async def _snapshot(self, names: list[str], tags: tuple[str, ...]) -> Snapshot:
+        found = await self.backend.get_many(names)
+        return found, _hit(names, tags, found)
 
     async def look(self, request: Request, typed: bool = True, found: dict[str, Any] | None = None) -> Lookup:
         """Look for the value of a request.
@@ -117,6 +145,11 @@ class EntryReader:
                 raise_unless_unreadable(error)
             else:
                 return NOTHING if value is MISSING else Lookup(StoredEntry(value), value)
+        if found is None and request.tags and not options.stale:
+            with contextlib.suppress(DeserializationError):
+                found, data = await self.read_tagged(request.name, request.tags)
+                if data is not None:
+                    return Lookup(StoredEntry(data), decode(data, options.type))
         if found is None:
             found = await self.read(names)
         entry = entry_of(found.get(request.name, MISSING))
@@ -126,29 +159,6 @@ class EntryReader:
         if unread:
             found = {**found, **await self.read(unread)}
         return self._judged(request, entry, found)
-
-    def hit(self, names: list[str], tags: Collection[str], found: dict[str, Any], type: Any) -> Any:
-        """Return the value that was found, in the usual case; ``MISSING`` if that takes a closer look.
-
-        In the usual case it has the tags of the request and no others, and these have the tokens that they had.
-
-        Args:
-            names: The name of the value, and those of the tags.
-            tags: The tags.
-            found: What is under these names.
-            type: The type of the value.
-        """
-        entry = entry_of(found.get(names[0], MISSING))
-        if entry.data is None or entry.fresh is not None or len(entry.tags) != len(tags):
-            return MISSING
-        for tag, name in zip(tags, names[1:], strict=True):
-            token, known = found.get(name), entry.tags.get(tag)
-            if known is None or not isinstance(token, str) or not token.startswith(known + "."):
-                return MISSING
-        try:
-            return decode(entry.data, type)
-        except DeserializationError:
-            return MISSING
 
     def _judged(self, request: Request, entry: StoredEntry, found: dict[str, Any]) -> Lookup:
         tag_name = self.keys.tag_name
@@ -186,6 +196,21 @@ class EntryReader:
         except (DeserializationError, ResponseError) as error:
             raise_unless_unreadable(error)
             return UNREADABLE
+
+
+def _hit(names: list[str], tags: Collection[str], found: dict[str, Any]) -> bytes | None:
+    """Return the encoded value that was found, in the usual case; ``None`` if that takes a closer look.
+
+    In the usual case it has the tags of the request and no others, and these have the tokens that they had.
+    """
+    entry = entry_of(found.get(names[0], MISSING))
+    if entry.data is None or entry.fresh is not None or len(entry.tags) != len(tags):
+        return None
+    for tag, name in zip(tags, names[1:], strict=True):
+        token, known = found.get(name), entry.tags.get(tag)
+        if known is None or not isinstance(token, str) or not token.startswith(known + "."):
+            return None
+    return entry.data
 
 
 def token_id(stored: Any) -> str | None:

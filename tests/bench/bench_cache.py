@@ -3,7 +3,7 @@
 On memory in floors: awaiting a method whose body is ``return d.get(k)``. On a real server one caller is compared with
 ``get``, and 64 callers of values with tags with cashews, if it is installed: each with a key of its own, and all with
 the same key. (For the same key cashews lets calls at the same time share one ``GET``, so that a caller may see a value
-from before its question; here every caller looks for itself.)
+from before its question; here callers share the next read, which begins after their questions.)
 """
 
 from __future__ import annotations
