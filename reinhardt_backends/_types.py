@@ -133,6 +133,17 @@ def check_ttl(ttl: TTL | None) -> int | None:
     raise ValueError("a ttl must be finite, greater than 0 and at most 10**11 seconds")
 
 
+def check_some_ttl(ttl: TTL) -> TTL:
+    """Return ``ttl`` where there must be one. Its range is not checked.
+
+    Raises:
+        TypeError: It is ``None``.
+    """
+    if ttl is None:
+        raise TypeError("a ttl must be seconds (int or float) or a timedelta here, not None")
+    return ttl
+
+
 def check_new_ttl(ttl: TTL | KeepTTL | None) -> int | KeepTTL | None:
     """``check_ttl`` for the verbs that also take ``KEEP_TTL``, which is returned as it is."""
     return ttl if isinstance(ttl, KeepTTL) else check_ttl(ttl)

@@ -12,10 +12,13 @@ Check everything before you write anything, so that a bad argument changes nothi
 | ``set``, ``replace``, ``set_many``, ``compare_and_set`` | ``check_new_ttl``, which also takes ``KEEP_TTL`` |
 | ``add``, ``touch``, ``increment``, ``get(renew=)`` | ``check_ttl``: whole milliseconds, or ``None`` |
 | ``increment`` | ``check_count``: an exact ``int`` of the signed 64-bit range; ``check_total``: the new value |
+| ``increment_existing`` | as for ``increment`` |
+| ``get_and_renew`` | ``check_ttl`` and ``check_type``; its ttl is never ``None`` |
 | ``get``, ``pop``, ``get_many`` | ``check_type``, also where the key is missing |
 | ``with_timeout``, ``wait_until_ready`` | ``check_seconds``: a ``float`` |
 
-``encode`` turns a value into the bytes to store, and ``decode`` those bytes into a value of a type.
+``encode`` turns a value into the bytes to store, and ``decode`` those bytes into a value of a type; ``encode_json`` and
+``decode_json`` do the same for ``set_json`` and ``get_json``.
 ``reinhardt_backends.testing.BackendConformance`` tests the result.
 """
 
@@ -35,7 +38,7 @@ from ._types import (
     check_seconds,
     check_ttl,
 )
-from ._values import check_total, check_type, decode, encode
+from ._values import check_total, check_type, decode, decode_json, encode, encode_json
 
 __all__ = [
     "KEEP_TTL",
@@ -53,5 +56,7 @@ __all__ = [
     "check_ttl",
     "check_type",
     "decode",
+    "decode_json",
     "encode",
+    "encode_json",
 ]

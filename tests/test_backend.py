@@ -212,7 +212,7 @@ def test_the_key_of_an_error_is_the_whole_key() -> None:
 
 def test_verbs_are_documented_and_signatures_agree() -> None:
     """Every verb has documentation, which subclasses inherit, and MemoryBackend takes what Backend takes."""
-    for name, verb in vars(Backend).items():
+    for name, verb in inspect.getmembers(Backend):
         if name.startswith("_") or not callable(verb):
             continue
         assert inspect.getdoc(verb), name

@@ -70,7 +70,7 @@ def test_the_tree_of_errors_is_that_of_the_classes() -> None:
 
 
 def test_the_contract_names_every_verb() -> None:
-    verbs = {name for name in vars(Backend) if not name.startswith("_")} - {"from_url", "never_suspends"}
+    verbs = {name for name in dir(Backend) if not name.startswith("_")} - {"from_url", "never_suspends"}
     assert verbs <= set(re.findall(r"`(\w+)\(", (DOCS / "contract.md").read_text(encoding="utf-8")))
 
 

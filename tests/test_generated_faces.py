@@ -195,7 +195,7 @@ def test_it_writes_the_same_every_time(copy: Path) -> None:
 
 def test_the_file_says_where_it_comes_from() -> None:
     head = (PACKAGE / "_sync/_backend.py").read_text(encoding="utf-8").splitlines()[:2]
-    assert head[0].startswith("# Generated from _backend/_backend.py, _memory/_backend.py")
+    assert head[0].startswith("# Generated from _backend/_backend.py, _backend/_optional.py, _memory/_backend.py")
     assert "Do not edit" in head[0]
     assert "python -m reinhardt_backends._sync._generate" in head[1]
 
@@ -208,7 +208,7 @@ def test_over_memory_every_verb_calls_a_plain_function() -> None:
     assert names - fast == {"from_url", "namespace", "with_timeout", "wait_until_ready"}
     assert fast <= names
     keyed = {node.name for node in namespace.body if isinstance(node, ast.FunctionDef)}
-    many = {"get_many", "set_many", "delete_many", "clear", "scan", "ping", "close"}
+    many = {"get_many", "set_many", "delete_many", "clear", "scan", "ping", "close", "time"}
     assert keyed == fast - many
 
 
@@ -257,7 +257,7 @@ def test_a_source_that_cannot_be_cut_is_an_error_that_says_where(copy: Path, old
 
 def test_text_that_is_not_ascii_is_cut_at_the_right_place(copy: Path) -> None:
     change(copy / "_backend/_backend.py", "Return whether ``key`` is live.", "Return whether ``key`` lives; ¿ß?.")
-    change(copy / "_backend/_backend.py", 'prefix: str = ""', 'prefix: str = "ä"')
+    change(copy / "_backend/_optional.py", 'prefix: str = ""', 'prefix: str = "ä"')
     text = _generate.generate(copy)
     assert '"""Return whether ``key`` lives; ¿ß?."""\n' in text
     assert 'def scan(self, prefix: str = "ä") -> Iterator[str]:' in text

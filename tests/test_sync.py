@@ -30,7 +30,7 @@ from reinhardt_backends import (
 
 PATIENCE = 30
 RENAMED = {"aclose": "close", "__aenter__": "__enter__", "__aexit__": "__exit__"}
-VERBS = sorted(name for name, member in vars(Backend).items() if callable(member) and not name.startswith("_"))
+VERBS = sorted(name for name in dir(Backend) if callable(getattr(Backend, name)) and not name.startswith("_"))
 
 
 class Suspending(Backend):
@@ -172,11 +172,10 @@ def test_signatures_overloads_and_documentation_are_those_of_the_backend(verb: s
     assert ours.__doc__ == theirs.__doc__ is not None
     overloads = [shape(overload) for overload in typing.get_overloads(ours)]
     assert overloads == [blocking(shape(overload)) for overload in typing.get_overloads(theirs)]
-    assert len(overloads) == {"get": 7, "pop": 7, "get_many": 4}.get(verb, 0)
+    assert len(overloads) == {"get": 7, "pop": 7, "get_and_renew": 7, "get_many": 4}.get(verb, 0)
 
 
 def test_it_has_the_verbs_and_nothing_else() -> None:
-    assert len(VERBS) == 23
     public = {name for name in dir(SyncBackend) if not name.startswith("_")}
     assert public == {RENAMED.get(verb, verb) for verb in VERBS} | {"backend"}
 

@@ -7,9 +7,9 @@ from ._deadline import Deadline
 from ._overloads import D, T, typed_as
 from ._pages import PagedKeys, close_iterator
 from ._slots import in_slot_of, slot_of
-from ._views import Namespace, View
+from ._views import READS, Namespace, View
 
 __all__ = [
-    "Backend", "D", "Deadline", "Namespace", "PagedKeys", "T", "View",
+    "READS", "Backend", "D", "Deadline", "Namespace", "PagedKeys", "T", "View",
     "close_iterator", "in_slot_of", "slot_of", "typed_as",
 ]  # fmt: skip

@@ -1,8 +1,8 @@
 """``Backend``: the contract as an abstract class, with its documentation.
 
-A subclass writes the six abstract verbs. Others are composed of them, or do nothing by default; the rest raise
-``UnsupportedOperationError`` until the subclass provides them, since six verbs cannot make them atomic. Nothing here
-keeps state on the instance, so a subclass need not call ``super().__init__()``. The verbs are documented here only:
+A subclass writes the six abstract verbs. Others are composed of them, or do nothing by default; those of
+``OptionalVerbs`` raise ``UnsupportedOperationError`` until the subclass provides them. Nothing here keeps state on the
+instance, so a subclass need not call ``super().__init__()``. The verbs are documented here and in ``_optional`` only:
 backends inherit the docstrings, and the blocking face is generated from them.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self, SupportsIndex, overload
 
 from .._errors import (
@@ -18,7 +18,6 @@ from .._errors import (
     BackendTimeoutError,
     OutcomeUnknownError,
     ResponseError,
-    UnsupportedOperationError,
 )
 from .._types import (
     MISSING,
@@ -33,6 +32,7 @@ from .._types import (
     check_seconds,
 )
 from .._values._codec import encode
+from ._optional import OptionalVerbs
 from ._overloads import D, T, abstract_at_run_time
 from ._pages import close_iterator
 from ._schemes import class_for
@@ -50,7 +50,7 @@ _FIRST_PAUSE: Final = 0.02
 _LONGEST_PAUSE: Final = 0.5
 
 
-class Backend(ABC):
+class Backend(OptionalVerbs, ABC):
     """A key-value store with expiry, atomic counters and typed values, shared by everything in an application.
 
     One instance may be used by any number of tasks, event loops and threads at once. Keys are ``str``; a ttl is seconds
@@ -172,97 +172,6 @@ class Backend(ABC):
         fails midway may have removed some.
         """
 
-    async def add(self, key: str, value: Any, ttl: TTL | None = None) -> bool:
-        """Store ``value`` only if ``key`` is missing. Atomic.
-
-        Args:
-            key: The key.
-            value: As for ``set``.
-            ttl: Seconds until the key expires; ``None`` for no expiry.
-
-        Returns:
-            Whether it was stored.
-
-        Raises:
-            SerializationError: The value could not be read back, so it was not stored.
-            CapacityError: The value alone is larger than the backend's bound.
-            UnsupportedOperationError: The backend does not provide this verb.
-        """
-        self._unsupported("add")
-
-    async def replace(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> bool:
-        """Store ``value`` only if ``key`` is live. Atomic.
-
-        Args:
-            key: The key.
-            value: As for ``set``.
-            ttl: As for ``set``; ``KEEP_TTL`` leaves the expiry as it is.
-
-        Returns:
-            Whether it was stored.
-
-        Raises:
-            SerializationError: The value could not be read back, so it was not stored.
-            CapacityError: The value alone is larger than the backend's bound.
-            UnsupportedOperationError: The backend does not provide this verb.
-        """
-        self._unsupported("replace")
-
-    @overload
-    async def pop(self, key: str, *, default: D = ...) -> JSONValue | bytes | D: ...
-    @overload
-    async def pop(self, key: str, type: type[T]) -> T | None: ...
-    @overload
-    async def pop(self, key: str, type: type[T], *, default: D) -> T | D: ...
-    @overload
-    async def pop(self, key: str, type: TypeAdapter[T]) -> T | None: ...
-    @overload
-    async def pop(self, key: str, type: TypeAdapter[T], *, default: D) -> T | D: ...
-    @overload
-    async def pop(self, key: str, type: TypeForm[T]) -> T | None: ...
-    @overload
-    async def pop(self, key: str, type: TypeForm[T], *, default: D) -> T | D: ...
-    async def pop(self, key: str, type: Any = Any, *, default: Any = None) -> Any:
-        """Return the value of ``key`` and remove it; no two callers get the same one.
-
-        Args:
-            key: The key.
-            type: As for ``get``. With a type it takes two round trips on Redis: read and validate, then delete if
-                unchanged.
-            default: What to return if the key is missing.
-
-        Raises:
-            DeserializationError: The stored value is not valid as ``type``; the key stays.
-            UnsupportedOperationError: The backend does not provide this verb.
-        """
-        self._unsupported("pop")
-
-    async def ttl(self, key: str) -> float | None:
-        """Return the seconds until ``key`` expires.
-
-        Returns:
-            ``math.inf`` if it has no expiry, ``None`` if it is missing.
-
-        Raises:
-            UnsupportedOperationError: The backend does not provide this verb.
-        """
-        self._unsupported("ttl")
-
-    async def touch(self, key: str, ttl: TTL | None) -> bool:
-        """Reset the expiry of ``key``. Atomic.
-
-        Args:
-            key: The key.
-            ttl: Seconds until it expires; ``None`` removes the expiry.
-
-        Returns:
-            ``True`` for every live key, ``False`` if it is missing.
-
-        Raises:
-            UnsupportedOperationError: The backend does not provide this verb.
-        """
-        self._unsupported("touch")
-
     @overload
     async def get_many(self, keys: Iterable[str]) -> dict[str, JSONValue | bytes]: ...
     @overload
@@ -321,57 +230,6 @@ class Backend(ABC):
         for key in check_keys(keys):
             removed += await self.delete(key)
         return removed
-
-    async def compare_and_set(self, key: str, expected: Any, value: Any, ttl: TTL | KeepTTL | None = None) -> bool:
-        """Store ``value`` only if the stored bytes are those that ``set(key, expected)`` would store. Atomic.
-
-        The order of a dict or set counts, and so does foreign spacing; ``1``, ``1.0`` and ``True`` differ.
-
-        Args:
-            key: The key.
-            expected: The value that must be there.
-            value: As for ``set``.
-            ttl: As for ``set``; ``KEEP_TTL`` leaves the expiry as it is.
-
-        Returns:
-            Whether it was stored; ``False`` if the key is missing.
-
-        Raises:
-            SerializationError: ``expected`` or ``value`` cannot be stored.
-            CapacityError: The value alone is larger than the backend's bound.
-            UnsupportedOperationError: The backend does not provide this verb.
-        """
-        self._unsupported("compare_and_set")
-
-    async def compare_and_delete(self, key: str, expected: Any) -> bool:
-        """Remove ``key`` only if the stored bytes are those that ``set(key, expected)`` would store. Atomic.
-
-        Args:
-            key: The key.
-            expected: The value that must be there, compared as by ``compare_and_set``.
-
-        Returns:
-            Whether it was removed; ``False`` if the key is missing.
-
-        Raises:
-            SerializationError: ``expected`` cannot be stored.
-            UnsupportedOperationError: The backend does not provide this verb.
-        """
-        self._unsupported("compare_and_delete")
-
-    def scan(self, prefix: str = "") -> AsyncIterator[str]:
-        """Iterate over the live keys that start with ``prefix``, in no order.
-
-        A key that is there throughout is yielded at least once; Redis may repeat one while it rehashes. Keys written
-        or removed meanwhile may or may not be yielded. Foreign keys that are not UTF-8 are passed over.
-
-        Args:
-            prefix: The beginning of the keys, without the namespace's own prefix; they are yielded without it, too.
-
-        Raises:
-            UnsupportedOperationError: The backend does not provide this verb.
-        """
-        self._unsupported("scan")
 
     def namespace(self, name: str) -> Backend:
         """Return a view of this backend whose keys are prefixed with ``name + ":"``.
@@ -494,7 +352,3 @@ class Backend(ABC):
     def _plain_verb(self, name: str) -> Callable[..., Any] | None:
         """Return the plain function under a verb that never suspends, if there is one. Its arguments are the verb's."""
         return None
-
-    def _unsupported(self, verb: str, what: str | None = None) -> NoReturn:
-        name = type(self).__qualname__
-        raise UnsupportedOperationError(f"{name} does not provide {what or verb}", verb=verb, class_name=name)

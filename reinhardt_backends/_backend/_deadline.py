@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Any
 
 from .._errors import BackendTimeoutError, OutcomeUnknownError
 from ._backend import Backend
 from ._pages import close_iterator
-from ._views import View
-
-_READS: Final = frozenset({"get", "exists", "ttl", "get_many", "ping", "scan"})
+from ._views import READS, View
 
 
 class Deadline(View):
@@ -35,7 +33,7 @@ class Deadline(View):
 
         with anyio.move_on_after(self._seconds):
             return await getattr(self._parent, verb)(*args, **kwargs)
-        raise self._timed_out(verb, is_read=verb in _READS and "renew" not in kwargs)
+        raise self._timed_out(verb, is_read=verb in READS and "renew" not in kwargs)
 
     def _timed_out(self, verb: str, *, is_read: bool) -> BackendTimeoutError | OutcomeUnknownError:
         timeout = BackendTimeoutError(f"{verb} was cancelled after {self._seconds:g} s")

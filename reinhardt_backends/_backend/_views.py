@@ -7,7 +7,7 @@ made overrides that method. ``Namespace`` changes the keys, and can be closed wi
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .._errors import BackendClosedError
 from .._types import TTL, KeepTTL, check_key, check_keys, check_mapping, check_name, check_prefix, check_seconds
@@ -16,6 +16,10 @@ from ._pages import PagedKeys, close_iterator
 
 if TYPE_CHECKING:
     from ._atomic import Step
+
+
+READS: Final = frozenset({"get", "exists", "ttl", "get_many", "get_json", "time", "ping", "scan"})
+"""The verbs that change nothing, unless ``get`` renews."""
 
 
 class View(Backend):
@@ -82,6 +86,21 @@ class View(Backend):
 
     async def compare_and_delete(self, key: str, expected: Any) -> Any:
         return await self._call("compare_and_delete", key, expected)
+
+    async def increment_existing(self, key: str, *, by: int = 1) -> Any:
+        return await self._call("increment_existing", key, by=by)
+
+    async def get_and_renew(self, key: str, ttl: TTL, type: Any = Any, *, default: Any = None) -> Any:
+        return await self._call("get_and_renew", key, ttl, type, default=default)
+
+    async def set_json(self, key: str, text: str | bytes, ttl: TTL | KeepTTL | None = None) -> None:
+        await self._call("set_json", key, text, ttl)
+
+    async def get_json(self, key: str) -> Any:
+        return await self._call("get_json", key)
+
+    async def time(self) -> Any:
+        return await self._call("time")
 
     def scan(self, prefix: str = "") -> AsyncIterator[str]:
         return self._parent.scan(prefix)
@@ -190,6 +209,22 @@ class Namespace(View):
 
     async def compare_and_delete(self, key: str, expected: Any) -> bool:
         return await self._parent.compare_and_delete(self._full(key), expected)
+
+    async def increment_existing(self, key: str, *, by: int = 1) -> int | None:
+        return await self._parent.increment_existing(self._full(key), by=by)
+
+    async def get_and_renew(self, key: str, ttl: TTL, type: Any = Any, *, default: Any = None) -> Any:
+        return await self._parent.get_and_renew(self._full(key), ttl, type, default=default)
+
+    async def set_json(self, key: str, text: str | bytes, ttl: TTL | KeepTTL | None = None) -> None:
+        await self._parent.set_json(self._full(key), text, ttl)
+
+    async def get_json(self, key: str) -> str | None:
+        return await self._parent.get_json(self._full(key))
+
+    async def time(self) -> float:
+        self._full("")
+        return await self._parent.time()
 
     def scan(self, prefix: str = "") -> AsyncIterator[str]:
         keys = self._parent.scan(self._full(check_prefix(prefix)))

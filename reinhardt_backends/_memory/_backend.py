@@ -27,8 +27,10 @@ from .._types import (
     check_keys,
     check_mapping,
     check_prefix,
+    check_some_ttl,
 )
 from .._values._codec import check_type, pack, same_packed, unpack
+from .._values._json_text import pack_json, unpack_json
 from ._bounded import EvictionPolicy
 from ._expiry import UNFILED
 from ._items import NEVER, Item, Items
@@ -163,6 +165,22 @@ class MemoryBackend(Items, Backend):
     async def compare_and_delete(self, key: str, expected: Any) -> bool:
         return self._compare_and_delete(key, expected)
 
+    async def increment_existing(self, key: str, *, by: int = 1) -> int | None:
+        return self._increment_existing(key, by)
+
+    @typed_as(Backend.get_and_renew)
+    async def get_and_renew(self, key: str, ttl: TTL, type: Any = Any, *, default: Any = None) -> Any:
+        return self._get_and_renew(key, ttl, type, default)
+
+    async def set_json(self, key: str, text: str | bytes, ttl: TTL | KeepTTL | None = None) -> None:
+        return self._set_json(key, text, ttl)
+
+    async def get_json(self, key: str) -> str | None:
+        return self._get_json(key)
+
+    async def time(self) -> float:
+        return self._time()
+
     def scan(self, prefix: str = "") -> AsyncIterator[str]:
         return _AsyncKeys(self._scan(prefix))
 
@@ -253,7 +271,7 @@ class MemoryBackend(Items, Backend):
                 return unpack(value, type, key)
         return self._get_or_miss(key, type, default, renew)
 
-    def _get_or_miss(self, key: str, type: Any, default: Any, renew: TTL | None) -> Any:
+    def _get_or_miss(self, key: str, type: Any, default: Any, renew: TTL | None, *, only_expiring: bool = False) -> Any:
         key = check_key(key)
         check_type(type)
         seconds = self._seconds(renew)
@@ -267,7 +285,7 @@ class MemoryBackend(Items, Backend):
                 return default
             # Validating may run anybody's code, so it is done without the lock, and before anything is changed.
             value = unpack(item[0], type, key)
-            if renew is None:
+            if renew is None or (only_expiring and item[1] == NEVER):
                 if now >= self._hit_due:
                     self._after_hit(key, now)
                 return value
@@ -394,6 +412,31 @@ class MemoryBackend(Items, Backend):
                 if self._remove(key, item):
                     return True
         return False
+
+    def _increment_existing(self, key: str, by: int = 1) -> int | None:
+        key = check_key(key)
+        by = check_count(by)
+        with self._lock:
+            return self._count_live(key, by)
+
+    def _get_and_renew(self, key: str, ttl: TTL, type: Any = Any, default: Any = None) -> Any:
+        return self._get_or_miss(key, type, default, check_some_ttl(ttl), only_expiring=True)
+
+    def _set_json(self, key: str, text: str | bytes, ttl: TTL | KeepTTL | None = None) -> None:
+        self._put(key, pack_json(text), self._new_seconds(ttl))
+
+    def _get_json(self, key: str) -> str | None:
+        item = self._data.get(check_key(key))
+        now = self._clock()
+        if item is None or item[1] <= now:
+            return None
+        if now >= self._hit_due:
+            self._after_hit(key, now)
+        return unpack_json(item[0], key)
+
+    def _time(self) -> float:
+        self._ping()
+        return self._epoch + self._clock()
 
     def _scan(self, prefix: str = "") -> Iterator[str]:
         prefix = check_prefix(prefix)

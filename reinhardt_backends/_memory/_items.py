@@ -24,6 +24,7 @@ from __future__ import annotations
 import math
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -52,6 +53,7 @@ class Items:
         self, clock: Callable[[], float], maxsize: int | None, maxbytes: int | None, policy: EvictionPolicy
     ) -> None:
         self._clock = clock
+        self._epoch = time.time() - clock()
         self._lock = threading.RLock()
         self._limits = (maxsize, maxbytes, policy)
         self._bounds = bounds_for(*self._limits)
@@ -168,6 +170,17 @@ class Items:
                         expiry = now + seconds
                 if self._swap(key, item, new, expiry, now):
                     return new
+
+    def _count_live(self, key: str, by: int) -> int | None:
+        """Do an increment of a live key, and return ``None`` if there is none."""
+        while True:
+            now = self._turn()
+            item = self._data.get(key)
+            if item is None or item[1] <= now:
+                return None
+            new = check_total(key, item[0], by)
+            if self._swap(key, item, new, item[1], now):
+                return new
 
     def _swap(self, key: str, item: Item | None, stored: Any, expiry: float, now: float) -> bool:
         """Store an item if ``item`` is what is there, with the key filed in the ring. Return whether it was."""

@@ -8,15 +8,13 @@ redis-py and hiredis are imported when the first backend is made.
 
 from __future__ import annotations
 
-import contextlib
 import math
-import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from urllib.parse import unquote_plus
 
-from .._backend import Backend, Deadline, PagedKeys, typed_as
+from .._backend import Backend, Deadline, typed_as
 from .._errors import BackendClosedError, CounterError, DeserializationError, ResponseError
 from .._types import (
     TTL,
@@ -28,11 +26,23 @@ from .._types import (
     check_mapping,
     check_new_ttl,
     check_prefix,
+    check_some_ttl,
     check_ttl,
 )
 from .._values._codec import check_type, decode, encode
-from ._commands import ANSWER, COUNTER, NUMBER, PAGE, RENEWED, VALUE, WORD, Kind, Reply
-from ._scripts import COMPARE_AND_DELETE, COMPARE_AND_SET, INCREMENT, PERSIST, RENEW, RESTORE, script_of
+from .._values._json_text import decode_json, encode_json
+from ._commands import ANSWER, COUNTER, EXISTING_COUNTER, NUMBER, RENEWED, TIME, VALUE, WORD, Kind, Reply
+from ._scan import Pages, ScannedKeys
+from ._scripts import (
+    COMPARE_AND_DELETE,
+    COMPARE_AND_SET,
+    INCREMENT,
+    INCREMENT_EXISTING,
+    PERSIST,
+    RENEW,
+    RESTORE,
+    script_of,
+)
 
 if TYPE_CHECKING:
     import ssl
@@ -49,10 +59,8 @@ Words = tuple[bytes | str | float, ...]
 BATCH: Final = 1000
 """How many keys one command carries at most."""
 
-SCANNED: Final = 2500
-"""How many keys the server looks at for one page of a scan. It serves no other client meanwhile, about 0.5 ms."""
-
-_GLOB: Final = re.compile(rb"[*?\[\]\\]")
+_EXPIRING: Final = b"1"
+"""Tells RENEW to leave a key alone that has no expiry."""
 
 
 class RedisBackend(Backend):
@@ -200,18 +208,7 @@ class RedisBackend(Backend):
         if milliseconds is None:
             data = await self._client.call(Kind.READ, b"GET", name, expects=VALUE)
             return default if data is None else decode(data, type, key=key)
-        deadline = self._client.deadline()
-        reply = await RENEW.run(self._client, Kind.ONCE, RENEWED, (name,), milliseconds, deadline=deadline)
-        if reply is None:
-            return default
-        data, before, renewed = reply
-        try:
-            return decode(data, type, key=key)
-        except DeserializationError:
-            # A call that raises has changed nothing: the expiry goes back to what it was.
-            args = (data, before, renewed)
-            await RESTORE.run(self._client, Kind.IDEMPOTENT, NUMBER, (name,), *args, deadline=deadline)
-            raise
+        return await self._get_renewed(key, name, type, default, milliseconds)
 
     async def delete(self, key: str) -> bool:
         return bool(await self._client.call(Kind.ONCE, b"DEL", self._full(key), expects=NUMBER))
@@ -319,8 +316,39 @@ class RedisBackend(Backend):
         name, there = self._full(key), encode(expected)
         return bool(await COMPARE_AND_DELETE.run(self._client, Kind.ONCE, NUMBER, (name,), there))
 
+    async def increment_existing(self, key: str, *, by: int = 1) -> int | None:
+        name = self._full(key)
+        step = b"%d" % check_count(by)
+        try:
+            total = await INCREMENT_EXISTING.run(self._client, Kind.ONCE, EXISTING_COUNTER, (name,), step)
+        except ResponseError as error:
+            counter_error = _counter_error(key, error)
+            if counter_error is None:
+                raise
+            raise counter_error from error
+        return None if total is None else int(total)
+
+    @typed_as(Backend.get_and_renew)
+    async def get_and_renew(self, key: str, ttl: TTL, type: Any = Any, *, default: Any = None) -> Any:
+        name = self._full(key)
+        check_type(type)
+        milliseconds = check_ttl(check_some_ttl(ttl))
+        return await self._get_renewed(key, name, type, default, milliseconds or 0, _EXPIRING)
+
+    async def set_json(self, key: str, text: str | bytes, ttl: TTL | KeepTTL | None = None) -> None:
+        words = (b"SET", self._full(key), encode_json(text), *_expiry(ttl))
+        await self._client.call(Kind.IDEMPOTENT, *words, expects=WORD)
+
+    async def get_json(self, key: str) -> str | None:
+        data = await self._client.call(Kind.READ, b"GET", self._full(key), expects=VALUE)
+        return None if data is None else decode_json(data, key=key)
+
+    async def time(self) -> float:
+        seconds, microseconds = await self._client.call(Kind.READ, b"TIME", expects=TIME)
+        return int(seconds) + int(microseconds) / 1_000_000
+
     def scan(self, prefix: str = "") -> AsyncIterator[str]:
-        return _Keys(self._client, self._prefix, check_prefix(prefix))
+        return ScannedKeys(self._client, self._prefix, check_prefix(prefix))
 
     async def ping(self) -> None:
         await self._client.call(Kind.READ, b"PING", expects=WORD)
@@ -337,8 +365,23 @@ class RedisBackend(Backend):
         names = [self._full(key) for key in keys]
         return await self._client.call(kind, *script.call, b"%d" % len(names), *names, *args, expects=ANSWER)
 
+    async def _get_renewed(self, key: str, name: str, type: Any, default: Any, *args: int | bytes) -> Any:
+        deadline = self._client.deadline()
+        reply = await RENEW.run(self._client, Kind.ONCE, RENEWED, (name,), *args, deadline=deadline)
+        if reply is None:
+            return default
+        data, before, renewed = reply
+        try:
+            return decode(data, type, key=key)
+        except DeserializationError:
+            # A call that raises has changed nothing: the expiry goes back to what it was.
+            if renewed:
+                words = (data, before, renewed)
+                await RESTORE.run(self._client, Kind.IDEMPOTENT, NUMBER, (name,), *words, deadline=deadline)
+            raise
+
     async def _clear_prefix(self, prefix: str) -> None:
-        pages = _Pages(self._client, (self._prefix + prefix).encode())
+        pages = Pages(self._client, (self._prefix + prefix).encode())
         names = await pages.next()
         while names:
             names = await pages.unlink(names)
@@ -370,86 +413,6 @@ class RedisBackend(Backend):
         if key.__class__ is not str or not key.isascii():
             key = check_key(key)
         return self._prefix + key
-
-
-class _Pages:
-    """The names on the server that begin with a prefix, a page of them at a time."""
-
-    def __init__(self, client: Client, prefix: bytes) -> None:
-        self._client = client
-        self._prefix = prefix
-        self._pattern = _GLOB.sub(rb"\\\g<0>", prefix) + b"*"
-        self._cursor: bytes | None = b"0"
-
-    async def next(self) -> list[bytes]:
-        """Return the next page; an empty one at the end."""
-        names: list[bytes] = []
-        while not names and self._cursor is not None:
-            names = self._turn(await self._client.call(Kind.READ, *self._words(), expects=PAGE))
-        return names
-
-    async def unlink(self, names: list[bytes]) -> list[bytes]:
-        """Remove a page of names and return the next page, in one round trip if that has names."""
-        if self._cursor is None:
-            await self._client.call(Kind.IDEMPOTENT, b"UNLINK", *names, expects=NUMBER)
-            return []
-        commands: list[Words] = [(b"UNLINK", *names), self._words()]
-        replies = await self._client.call_many(Kind.IDEMPOTENT, commands, expects=_UNLINKED)
-        return self._turn(replies[1]) or await self.next()
-
-    def _words(self) -> Words:
-        return (b"SCAN", self._cursor or b"0", b"MATCH", self._pattern, b"COUNT", b"%d" % SCANNED)
-
-    def _turn(self, page: list[Any]) -> list[bytes]:
-        cursor, names = page
-        self._cursor = None if cursor == b"0" else cursor
-        return (
-            cast("list[bytes]", names)
-            if _begin_with(names, self._prefix)
-            else [name for name in names if name.startswith(self._prefix)]
-        )
-
-
-#: What UNLINK and SCAN are answered with.
-_UNLINKED: Final = Reply(int, items=(bytes, list), lengths=(0, 2))
-
-
-class _Keys(PagedKeys):
-    """The keys of a scan. Names that are not text are foreign ones."""
-
-    def __init__(self, client: Client, own: str, prefix: str) -> None:
-        super().__init__()
-        self._pages = _Pages(client, (own + prefix).encode())
-        self._own = own
-
-    async def next_page(self) -> list[str]:
-        while names := await self._pages.next():
-            keys = _texts(names, self._own)
-            if keys:
-                return keys
-        return []
-
-
-def _begin_with(names: list[bytes], prefix: bytes) -> bool:
-    """Return whether all names surely begin with a prefix, as the server was told. Faster than asking each."""
-    whole = b"\n" + b"\n".join(names)
-    return whole.count(b"\n") == whole.count(b"\n" + prefix) == len(names)
-
-
-def _texts(names: list[bytes], prefix: str) -> list[str]:
-    """Return the names that are text, without the prefix that all of them have."""
-    try:
-        text = b"\n".join(names).decode()
-    except UnicodeDecodeError:
-        text = ""
-    # All at once, unless a name has a line break or is not text.
-    if text and text.count("\n") == len(names) - 1:
-        return text[len(prefix) :].split("\n" + prefix)
-    texts = []
-    for name in names:
-        with contextlib.suppress(UnicodeDecodeError):
-            texts.append(name.decode()[len(prefix) :])
-    return texts
 
 
 def _options_class() -> type[Options]:

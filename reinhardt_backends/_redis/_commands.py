@@ -58,9 +58,12 @@ NUMBER: Final = Reply(int)
 VALUE: Final = Reply(bytes, NoneType)
 #: A script answers with text where a number is too large for Lua.
 COUNTER: Final = Reply(int, bytes)
+EXISTING_COUNTER: Final = Reply(int, bytes, NoneType)
+#: Seconds and microseconds.
+TIME: Final = Reply(items=(bytes,), lengths=(2,))
 #: A cursor and a list of names.
 PAGE: Final = Reply(items=(bytes, list), lengths=(2,))
 #: What an atomic step decides.
 ANSWER: Final = Reply(int, bytes, NoneType, items=(int, bytes, NoneType, list))
-#: A value, what was left of its ttl, and when it expires now.
+#: A value, when it expired before (-1: never), and when it expires now (0: as before).
 RENEWED: Final = Reply(NoneType, items=(bytes, int), lengths=(3,))

@@ -75,6 +75,13 @@ if value >= 9007199254740992 or value <= -9007199254740992 then return redis.cal
 return value
 """)
 
+INCREMENT_EXISTING: Final = Script("""
+if redis.call('EXISTS', KEYS[1]) == 0 then return false end
+local value = redis.call('INCRBY', KEYS[1], ARGV[1])
+if value >= 9007199254740992 or value <= -9007199254740992 then return redis.call('GET', KEYS[1]) end
+return value
+""")
+
 # PERSIST alone cannot tell a key without expiry from a missing one.
 PERSIST: Final = Script("""
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
@@ -82,11 +89,13 @@ redis.call('PERSIST', KEYS[1])
 return 1
 """)
 
-# The points in time are on the server's clock, in milliseconds. Lua prints numbers of 15 digits in another form.
+# The points in time are on the server's clock, in milliseconds. Lua prints numbers of 15 digits in another form. With
+# a second argument, a key without expiry stays without.
 RENEW: Final = Script("""
 local value = redis.call('GET', KEYS[1])
 if not value then return value end
 local time, left = redis.call('TIME'), redis.call('PTTL', KEYS[1])
+if left < 0 and ARGV[2] then return {value, -1, 0} end
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local renewed = now + ARGV[1]
 redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', renewed))

@@ -1,4 +1,4 @@
-# Generated from _backend/_backend.py, _memory/_backend.py. Do not edit.
+# Generated from _backend/_backend.py, _backend/_optional.py, _memory/_backend.py. Do not edit.
 # Change those, and run python -m reinhardt_backends._sync._generate
 """The blocking faces: what is asynchronous elsewhere, for code that does not await."""
 
@@ -153,6 +153,109 @@ class SyncBackend(BackendFace, over=Backend):
         """
         return drive(self._target.clear())
 
+    @overload
+    def get_many(self, keys: Iterable[str]) -> dict[str, JSONValue | bytes]: ...
+    @overload
+    def get_many(self, keys: Iterable[str], type: type[T]) -> dict[str, T]: ...
+    @overload
+    def get_many(self, keys: Iterable[str], type: TypeAdapter[T]) -> dict[str, T]: ...
+    @overload
+    def get_many(self, keys: Iterable[str], type: TypeForm[T]) -> dict[str, T]: ...
+    def get_many(self, keys: Iterable[str], type: Any = Any) -> dict[str, Any]:
+        """Return the values of the live keys among ``keys``, in the order asked.
+
+        On Redis, a key of a foreign type, such as a list, is passed over.
+
+        Args:
+            keys: An iterable of keys; one given twice counts once.
+            type: As for ``get``.
+
+        Raises:
+            DeserializationError: One of the values is not valid as ``type``.
+        """
+        return drive(self._target.get_many(keys, type))
+
+    def set_many(self, mapping: Mapping[str, Any], ttl: TTL | KeepTTL | None = None) -> None:
+        """Store every pair of ``mapping`` as ``set`` would. Not atomic: a call that fails midway may be done in part.
+
+        Args:
+            mapping: Keys and values.
+            ttl: As for ``set``, for all of them.
+
+        Raises:
+            SerializationError: A value could not be read back.
+            CapacityError: A value alone is larger than the backend's bound.
+        """
+        return drive(self._target.set_many(mapping, ttl))
+
+    def delete_many(self, keys: Iterable[str]) -> int:
+        """Remove every key of ``keys``. Not atomic: a call that fails midway may be done in part.
+
+        Args:
+            keys: An iterable of keys; one given twice counts once.
+
+        Returns:
+            How many live keys were removed.
+        """
+        return drive(self._target.delete_many(keys))
+
+    def namespace(self, name: str) -> SyncBackend:
+        """Return a view of this backend whose keys are prefixed with ``name + ":"``.
+
+        Views share the store of the backend. Closing a view closes the view only.
+
+        Args:
+            name: Any key that is not empty.
+        """
+        return SyncBackend(self._backend.namespace(name), runtime=self._runtime)
+
+    def with_timeout(self, seconds: float) -> SyncBackend:
+        """Return a view of this backend whose calls end within a deadline of their own.
+
+        The view uses the same store and connections. A shorter deadline ends only its own call. Of several views, the
+        one made last sets the deadline. ``scan`` and ``clear`` have it for each page. Stores without I/O, such as
+        ``MemoryBackend``, need no deadline, and nothing changes for them. A user's backend is cancelled at the
+        deadline: reads raise ``BackendTimeoutError`` then, writes ``OutcomeUnknownError``. Closing the view closes the
+        view only.
+
+        Args:
+            seconds: The deadline of one call, more than 0.
+        """
+        return SyncBackend(self._backend.with_timeout(seconds), runtime=self._runtime)
+
+    def wait_until_ready(self, timeout: float) -> None:
+        """Return as soon as the store answers a ``ping``; try again until then.
+
+        Args:
+            timeout: Seconds to wait at most, more than 0.
+
+        Raises:
+            BackendTimeoutError: It did not answer in time. The cause is the last failure.
+        """
+        return drive(self._target.wait_until_ready(timeout))
+
+    def ping(self) -> None:
+        """Reach the store, or raise."""
+        return drive(self._target.ping())
+
+    def close(self) -> None:
+        """Release what is held. Idempotent.
+
+        Calls in flight end in ``BackendClosedError``, and so does every verb after it.
+        """
+        return drive(self._target.aclose())
+
+    def __enter__(self) -> Self:
+        """Return the backend itself; leaving the block closes it."""
+        drive(self._target.__aenter__())
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the backend."""
+        return drive(self._target.__aexit__(exc_type, exc, traceback))
+
     def add(self, key: str, value: Any, ttl: TTL | None = None) -> bool:
         """Store ``value`` only if ``key`` is missing. Atomic.
 
@@ -244,52 +347,6 @@ class SyncBackend(BackendFace, over=Backend):
         """
         return drive(self._target.touch(key, ttl))
 
-    @overload
-    def get_many(self, keys: Iterable[str]) -> dict[str, JSONValue | bytes]: ...
-    @overload
-    def get_many(self, keys: Iterable[str], type: type[T]) -> dict[str, T]: ...
-    @overload
-    def get_many(self, keys: Iterable[str], type: TypeAdapter[T]) -> dict[str, T]: ...
-    @overload
-    def get_many(self, keys: Iterable[str], type: TypeForm[T]) -> dict[str, T]: ...
-    def get_many(self, keys: Iterable[str], type: Any = Any) -> dict[str, Any]:
-        """Return the values of the live keys among ``keys``, in the order asked.
-
-        On Redis, a key of a foreign type, such as a list, is passed over.
-
-        Args:
-            keys: An iterable of keys; one given twice counts once.
-            type: As for ``get``.
-
-        Raises:
-            DeserializationError: One of the values is not valid as ``type``.
-        """
-        return drive(self._target.get_many(keys, type))
-
-    def set_many(self, mapping: Mapping[str, Any], ttl: TTL | KeepTTL | None = None) -> None:
-        """Store every pair of ``mapping`` as ``set`` would. Not atomic: a call that fails midway may be done in part.
-
-        Args:
-            mapping: Keys and values.
-            ttl: As for ``set``, for all of them.
-
-        Raises:
-            SerializationError: A value could not be read back.
-            CapacityError: A value alone is larger than the backend's bound.
-        """
-        return drive(self._target.set_many(mapping, ttl))
-
-    def delete_many(self, keys: Iterable[str]) -> int:
-        """Remove every key of ``keys``. Not atomic: a call that fails midway may be done in part.
-
-        Args:
-            keys: An iterable of keys; one given twice counts once.
-
-        Returns:
-            How many live keys were removed.
-        """
-        return drive(self._target.delete_many(keys))
-
     def compare_and_set(self, key: str, expected: Any, value: Any, ttl: TTL | KeepTTL | None = None) -> bool:
         """Store ``value`` only if the stored bytes are those that ``set(key, expected)`` would store. Atomic.
 
@@ -327,6 +384,96 @@ class SyncBackend(BackendFace, over=Backend):
         """
         return drive(self._target.compare_and_delete(key, expected))
 
+    def increment_existing(self, key: str, *, by: int = 1) -> int | None:
+        """Add ``by`` to the counter ``key`` only if it is live, and return the new value. Atomic.
+
+        The expiry stays as it is.
+
+        Args:
+            key: The key.
+            by: Any integer of the signed 64-bit range.
+
+        Returns:
+            The new value; ``None`` if the key is missing, which is not created.
+
+        Raises:
+            CounterError: The value is not an integer, or would leave the signed 64-bit range. Nothing was changed.
+            UnsupportedOperationError: The backend does not provide this verb.
+        """
+        return drive(self._target.increment_existing(key, by=by))
+
+    @overload
+    def get_and_renew(self, key: str, ttl: TTL, *, default: D = ...) -> JSONValue | bytes | D: ...
+    @overload
+    def get_and_renew(self, key: str, ttl: TTL, type: type[T]) -> T | None: ...
+    @overload
+    def get_and_renew(self, key: str, ttl: TTL, type: type[T], *, default: D) -> T | D: ...
+    @overload
+    def get_and_renew(self, key: str, ttl: TTL, type: TypeAdapter[T]) -> T | None: ...
+    @overload
+    def get_and_renew(self, key: str, ttl: TTL, type: TypeAdapter[T], *, default: D) -> T | D: ...
+    @overload
+    def get_and_renew(self, key: str, ttl: TTL, type: TypeForm[T]) -> T | None: ...
+    @overload
+    def get_and_renew(self, key: str, ttl: TTL, type: TypeForm[T], *, default: D) -> T | D: ...
+    def get_and_renew(self, key: str, ttl: TTL, type: Any = Any, *, default: Any = None) -> Any:
+        """Return the value of ``key``, and reset its expiry only if it has one. Atomic.
+
+        A key without expiry stays without; ``get(renew=)`` would give it one.
+
+        Args:
+            key: The key.
+            ttl: Seconds until a key that has an expiry expires.
+            type: As for ``get``.
+            default: What to return if the key is missing.
+
+        Raises:
+            DeserializationError: The stored value is not valid as ``type``.
+            UnsupportedOperationError: The backend does not provide this verb.
+        """
+        return drive(self._target.get_and_renew(key, ttl, type, default=default))
+
+    def set_json(self, key: str, text: str | bytes, ttl: TTL | KeepTTL | None = None) -> None:
+        """Store text that is JSON already, byte for byte, and replace both value and expiry. Atomic.
+
+        Every other verb reads it as the value that it spells. Spaces, escapes and the order of members stay as they
+        are, and ``compare_and_set`` and ``compare_and_delete`` compare them.
+
+        Args:
+            key: The key.
+            text: One JSON value, as ``str`` or in UTF-8.
+            ttl: As for ``set``.
+
+        Raises:
+            SerializationError: It is not JSON that ``get`` could read.
+            CapacityError: The value alone is larger than the backend's bound.
+            UnsupportedOperationError: The backend does not provide this verb.
+        """
+        return drive(self._target.set_json(key, text, ttl))
+
+    def get_json(self, key: str) -> str | None:
+        """Return the value of ``key`` as the JSON text that is stored.
+
+        Returns:
+            The text, whichever verb stored it; ``None`` if the key is missing.
+
+        Raises:
+            DeserializationError: The value was stored as ``bytes``, or is not JSON.
+            UnsupportedOperationError: The backend does not provide this verb.
+        """
+        return drive(self._target.get_json(key))
+
+    def time(self) -> float:
+        """Return the time on the clock by which the store measures expiry, in seconds since the Unix epoch.
+
+        All callers of one store share it, whatever their own clocks say. On memory it starts at the wall clock's time
+        and then runs on the monotonic clock; in a cluster it is the clock of one of the servers.
+
+        Raises:
+            UnsupportedOperationError: The backend does not provide this verb.
+        """
+        return drive(self._target.time())
+
     def scan(self, prefix: str = "") -> Iterator[str]:
         """Iterate over the live keys that start with ``prefix``, in no order.
 
@@ -340,63 +487,6 @@ class SyncBackend(BackendFace, over=Backend):
             UnsupportedOperationError: The backend does not provide this verb.
         """
         return drive_each(self._target.scan(prefix))
-
-    def namespace(self, name: str) -> SyncBackend:
-        """Return a view of this backend whose keys are prefixed with ``name + ":"``.
-
-        Views share the store of the backend. Closing a view closes the view only.
-
-        Args:
-            name: Any key that is not empty.
-        """
-        return SyncBackend(self._backend.namespace(name), runtime=self._runtime)
-
-    def with_timeout(self, seconds: float) -> SyncBackend:
-        """Return a view of this backend whose calls end within a deadline of their own.
-
-        The view uses the same store and connections. A shorter deadline ends only its own call. Of several views, the
-        one made last sets the deadline. ``scan`` and ``clear`` have it for each page. Stores without I/O, such as
-        ``MemoryBackend``, need no deadline, and nothing changes for them. A user's backend is cancelled at the
-        deadline: reads raise ``BackendTimeoutError`` then, writes ``OutcomeUnknownError``. Closing the view closes the
-        view only.
-
-        Args:
-            seconds: The deadline of one call, more than 0.
-        """
-        return SyncBackend(self._backend.with_timeout(seconds), runtime=self._runtime)
-
-    def wait_until_ready(self, timeout: float) -> None:
-        """Return as soon as the store answers a ``ping``; try again until then.
-
-        Args:
-            timeout: Seconds to wait at most, more than 0.
-
-        Raises:
-            BackendTimeoutError: It did not answer in time. The cause is the last failure.
-        """
-        return drive(self._target.wait_until_ready(timeout))
-
-    def ping(self) -> None:
-        """Reach the store, or raise."""
-        return drive(self._target.ping())
-
-    def close(self) -> None:
-        """Release what is held. Idempotent.
-
-        Calls in flight end in ``BackendClosedError``, and so does every verb after it.
-        """
-        return drive(self._target.aclose())
-
-    def __enter__(self) -> Self:
-        """Return the backend itself; leaving the block closes it."""
-        drive(self._target.__aenter__())
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Close the backend."""
-        return drive(self._target.__aexit__(exc_type, exc, traceback))
 
 
 class SyncMemory(SyncBackend, over=MemoryBackend):
@@ -450,6 +540,21 @@ class SyncMemory(SyncBackend, over=MemoryBackend):
     def compare_and_delete(self, key: str, expected: Any) -> bool:
         return self._memory._compare_and_delete(key, expected)
 
+    def increment_existing(self, key: str, *, by: int = 1) -> int | None:
+        return self._memory._increment_existing(key, by)
+
+    def get_and_renew(self, key: str, ttl: TTL, type: Any = Any, *, default: Any = None) -> Any:
+        return self._memory._get_and_renew(key, ttl, type, default)
+
+    def set_json(self, key: str, text: str | bytes, ttl: TTL | KeepTTL | None = None) -> None:
+        return self._memory._set_json(key, text, ttl)
+
+    def get_json(self, key: str) -> str | None:
+        return self._memory._get_json(key)
+
+    def time(self) -> float:
+        return self._memory._time()
+
     def scan(self, prefix: str = "") -> Iterator[str]:
         return self._memory._scan(prefix)
 
@@ -498,3 +603,15 @@ class SyncMemoryNamespace(SyncBackend, over=Namespace):
 
     def compare_and_delete(self, key: str, expected: Any) -> bool:
         return self._memory._compare_and_delete(self._namespace._full(key), expected)
+
+    def increment_existing(self, key: str, *, by: int = 1) -> int | None:
+        return self._memory._increment_existing(self._namespace._full(key), by)
+
+    def get_and_renew(self, key: str, ttl: TTL, type: Any = Any, *, default: Any = None) -> Any:
+        return self._memory._get_and_renew(self._namespace._full(key), ttl, type, default)
+
+    def set_json(self, key: str, text: str | bytes, ttl: TTL | KeepTTL | None = None) -> None:
+        return self._memory._set_json(self._namespace._full(key), text, ttl)
+
+    def get_json(self, key: str) -> str | None:
+        return self._memory._get_json(self._namespace._full(key))

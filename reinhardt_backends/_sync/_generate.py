@@ -47,6 +47,8 @@ class Target:
 
 
 BACKEND: Final = Target("_backend/_backend.py", "Backend")
+OPTIONAL: Final = Target("_backend/_optional.py", "OptionalVerbs")
+"""The base class of ``Backend`` with the verbs that a subclass may leave out. They are on its face."""
 BASE: Final = Target("_blocking/_face.py", "BackendFace")
 """The written part of the face of ``Backend``: its constructor and its documentation."""
 MEMORY: Final = Target("_memory/_backend.py", "MemoryBackend")
@@ -372,11 +374,15 @@ def generate(directory: Path = PACKAGE, targets: tuple[Target, ...] = (BACKEND,)
         verbs = methods(source, node, faces)
         known = source.names() | known
         if target == BACKEND:
+            optional = Source(directory, OPTIONAL.path)
+            verbs += methods(optional, optional.find(OPTIONAL.name), faces)
+            known = optional.names() | known
             parts.append(backend_faces(directory, verbs))
         else:
             parts.append(component_face(target, source, node) + "".join(verb.text() for verb in verbs))
     body = "\n\n".join(part.rstrip("\n") + "\n" for part in parts)
-    paths = [path for target in targets for path in (target.path, *([MEMORY.path] if target == BACKEND else []))]
+    further = {BACKEND: (OPTIONAL.path, MEMORY.path)}
+    paths = [path for target in targets for path in (target.path, *further.get(target, ()))]
     return (
         f"# Generated from {', '.join(paths)}. Do not edit.\n"
         "# Change those, and run python -m reinhardt_backends._sync._generate\n"

@@ -124,7 +124,11 @@ def pack(value: Any) -> Any:
         return value
     elif cls is float and value - value == 0.0:
         return value
-    data = encode(value)
+    return pack_data(encode(value))
+
+
+def pack_data(data: bytes) -> Any:
+    """Return stored bytes in the form that the memory backend keeps."""
     # A datetime or an IntEnum is stored as JSON that a plain str or int has too: one form for both.
     if data[0] != RAW and data[0] not in b"[{":
         scalar = from_json(data)

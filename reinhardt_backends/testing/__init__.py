@@ -45,7 +45,9 @@ if TYPE_CHECKING:
 
 __all__ = ["FURTHER_VERBS", "BackendConformance", "FailingBackend", "FakeClock"]
 
-_SUITE: Final = ("_arguments", "_optional_verbs", "_required_verbs", "_runner", "_sharing", "_values", "_views")
+_SUITE: Final = (
+    "_adapter_verbs", "_arguments", "_optional_verbs", "_required_verbs", "_runner", "_sharing", "_values", "_views",
+)  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -128,10 +128,10 @@ class Terms(ConformanceRunner):
 
     @promise()
     async def test_keep_ttl_is_for_writes_only(self, store: Backend) -> None:
-        """KEEP_TTL is a TypeError where no expiry could be kept: increment, add, touch and renew."""
+        """KEEP_TTL is a TypeError where no expiry could be kept: increment, add, touch and both ways to renew."""
         await self._fill(store)
         for name, call in provided(BY_TTL, self.provides):
-            if name in ("get", "increment", "add", "touch"):
+            if name in ("get", "increment", "add", "touch", "get_and_renew"):
                 with pytest.raises(TypeError):
                     await call(store, KEEP_TTL)
                 await self._check_unchanged(store, name)
@@ -154,7 +154,7 @@ class Terms(ConformanceRunner):
         for key, (name, call) in calls.items():
             outcome = await call(store, key)
             assert outcome == MISSING_OUTCOMES.get(name, outcome), name
-            expected = {"set": "new", "add": "new", "set_many": "new", "increment": 1}.get(name)
+            expected = {"set": "new", "add": "new", "set_many": "new", "set_json": "new", "increment": 1}.get(name)
             assert await store.get(key) == expected, name
             await store.delete("fine")
 
@@ -196,5 +196,9 @@ MISSING_OUTCOMES: Final[dict[str, Any]] = {
     "delete_many": 0,
     "compare_and_set": False,
     "compare_and_delete": False,
+    "increment_existing": None,
+    "get_and_renew": None,
+    "get_and_renew typed": None,
+    "get_json": None,
     "scan": [],
 }

@@ -8,6 +8,7 @@ from typing import ClassVar
 import pytest
 
 from .._backend import Backend
+from ._adapter_verbs import AdapterVerbs
 from ._arguments import Terms
 from ._optional_verbs import FurtherVerbs
 from ._required_verbs import SixVerbs
@@ -17,7 +18,7 @@ from ._values import Values
 from ._views import Views
 
 
-class BackendConformance(Terms, SixVerbs, FurtherVerbs, Values, Sharing, Views):
+class BackendConformance(Terms, SixVerbs, FurtherVerbs, AdapterVerbs, Values, Sharing, Views):
     """What every backend must pass. Subclass it as ``Test...`` and override what follows.
 
     Attributes:

@@ -8,12 +8,11 @@ from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 import anyio
 
-from .._backend import Backend, View
+from .._backend import READS, Backend, View
 from .._errors import BackendConnectionError, BackendError, BackendTimeoutError, OutcomeUnknownError
 
 T = TypeVar("T")
 
-_READS: Final = frozenset({"get", "exists", "ttl", "get_many", "ping", "scan"})
 _POLL: Final = 0.005
 
 
@@ -115,7 +114,7 @@ class FailingBackend(View):
 
 
 def _unanswered(verb: str, cause: BackendConnectionError) -> BackendError:
-    if verb in _READS:
+    if verb in READS:
         return cause
     unknown = OutcomeUnknownError(f"{verb} may have been applied: {cause}")
     unknown.__cause__ = cause

@@ -13,7 +13,7 @@ from .._backend import Backend
 from .._errors import BackendClosedError, DeserializationError
 from .._types import KEEP_TTL
 from ._runner import ConformanceRunner, promise
-from ._verb_tables import BY_KEY, provided, scanned
+from ._verb_tables import BY_KEY, WITHOUT_KEY, provided, scanned
 
 
 class FurtherVerbs(ConformanceRunner):
@@ -249,6 +249,9 @@ class FurtherVerbs(ConformanceRunner):
         for _, call in provided(BY_KEY, self.provides):
             with pytest.raises(BackendClosedError):
                 await call(store, "k")
+        for _, call in provided(WITHOUT_KEY, self.provides):
+            with pytest.raises(BackendClosedError):
+                await call(store, None)
         nothing: tuple[Callable[[], Awaitable[Any]], ...] = (
             store.clear,
             store.ping,

@@ -27,8 +27,11 @@ Test = Callable[[Any, Backend], Awaitable[None]]
 RUNTIMES: Final = ("asyncio", "uvloop", "trio", "sync")
 SIX_VERBS: Final = frozenset({"set", "get", "delete", "exists", "increment", "clear"})
 FURTHER_VERBS: Final = frozenset(
-    {"add", "replace", "pop", "ttl", "touch", "compare_and_set", "compare_and_delete", "scan", "aclose"}
-)
+    {
+        "add", "replace", "pop", "ttl", "touch", "compare_and_set", "compare_and_delete", "scan", "aclose",
+        "increment_existing", "get_and_renew", "set_json", "get_json", "time",
+    }
+)  # fmt: skip
 """What a backend may leave out. ``"aclose"`` stands for refusing every verb once it is closed."""
 
 

@@ -34,8 +34,15 @@ BY_KEY: Final[dict[str, Call]] = {
     "delete_many": lambda store, key: store.delete_many(["fine", key]),
     "compare_and_set": lambda store, key: store.compare_and_set(key, "old", "new"),
     "compare_and_delete": lambda store, key: store.compare_and_delete(key, "old"),
+    "increment_existing": lambda store, key: store.increment_existing(key),
+    "get_and_renew": lambda store, key: store.get_and_renew(key, 60),
+    "get_and_renew typed": lambda store, key: store.get_and_renew(key, 60, list[int]),
+    "set_json": lambda store, key: store.set_json(key, '"new"', 60),
+    "get_json": lambda store, key: store.get_json(key),
     "scan": lambda store, key: scanned(store, key),
 }
+
+WITHOUT_KEY: Final[dict[str, Call]] = {"time": lambda store, _: store.time()}
 
 BY_TTL: Final[dict[str, Call]] = {
     "set": lambda store, ttl: store.set("fine", "new", ttl),
@@ -45,6 +52,8 @@ BY_TTL: Final[dict[str, Call]] = {
     "replace": lambda store, ttl: store.replace("fine", "new", ttl),
     "touch": lambda store, ttl: store.touch("fine", ttl),
     "set_many": lambda store, ttl: store.set_many({"fine": "new", "free": "new"}, ttl),
+    "get_and_renew": lambda store, ttl: store.get_and_renew("fine", 60 if ttl is None else ttl),
+    "set_json": lambda store, ttl: store.set_json("fine", '"new"', ttl),
     "compare_and_set": lambda store, ttl: store.compare_and_set("fine", "old", "new", ttl),
 }
 
