@@ -11,6 +11,8 @@ _SCHEMES: Final = {
     "memory": ".._memory:MemoryBackend",
     "redis": ".._redis:RedisBackend",
     "rediss": ".._redis:RedisBackend",
+    "redis+sentinel": ".._redis:RedisBackend",
+    "rediss+sentinel": ".._redis:RedisBackend",
     "unix": ".._redis:RedisBackend",
 }
 

@@ -11,8 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
-from urllib.parse import unquote_plus
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 
 from .._backend import Backend, Deadline, typed_as
 from .._errors import BackendClosedError, CounterError, DeserializationError, ResponseError
@@ -74,7 +73,9 @@ class RedisBackend(Backend):
 
     Args:
         url: ``redis://[[user]:password@]host[:port][/db]``, ``rediss://...`` for TLS, or
-            ``unix://[[user]:password@]/path?db=0``, as redis-py reads them. The keyword arguments below can be given as
+            ``unix://[[user]:password@]/path?db=0``, as redis-py reads them; or
+            ``redis+sentinel://[[user]:password@]host:port,host:port/service[/db]`` (``rediss+sentinel://``) for the
+            primary of a service that Sentinels watch. The keyword arguments below can be given as
             query options, too; the URL wins.
         prefix: What all keys on the server begin with. It can be a query option, too.
         timeout: Seconds that one call may take in all, connecting and sending again included. ``clear`` and ``scan``
@@ -88,6 +89,10 @@ class RedisBackend(Backend):
         ssl_context: Use TLS with this context. The default for ``rediss://`` verifies chain and host name.
         socket_keepalive: Whether TCP keepalive is switched on.
         max_connections: How many connections blocking callers may have open at a time; further ones wait.
+        sentinel_username: The ACL user of the Sentinels. It can be a query option, too.
+        sentinel_password: The password of the Sentinels. It can be a query option, too.
+        sentinel_ssl_context: Use TLS with this context for the Sentinels, or none (``False``). The default is what the
+            servers have.
 
     Raises:
         ImportError: The ``redis`` extra is not installed.
@@ -109,13 +114,16 @@ class RedisBackend(Backend):
         ssl_context: ssl.SSLContext | None = None,
         socket_keepalive: bool = True,
         max_connections: int = 64,
+        sentinel_username: str | None = None,
+        sentinel_password: str | None = None,
+        sentinel_ssl_context: ssl.SSLContext | Literal[False] | None = None,
     ) -> None:
         failure: Exception | None = None
         try:
-            options_class = _options_class()
-            own, url = _own_option(url)
+            reading = _reading()
+            own, url = reading.take_option(url, "prefix")
             self._use(
-                options_class.from_url(
+                reading.options_from_url(
                     url,
                     timeout=timeout,
                     connect_timeout=connect_timeout,
@@ -127,6 +135,9 @@ class RedisBackend(Backend):
                     ssl_context=ssl_context,
                     socket_keepalive=socket_keepalive,
                     max_connections=max_connections,
+                    sentinel_username=sentinel_username,
+                    sentinel_password=sentinel_password,
+                    sentinel_ssl_context=sentinel_ssl_context,
                 ),
                 prefix if own is None else own,
             )
@@ -134,7 +145,7 @@ class RedisBackend(Backend):
             failure = error.with_traceback(None)
         finally:
             # A traceback may show the variables of this frame.
-            del url, password, credential_provider
+            del url, password, sentinel_password, credential_provider
         if failure is not None:
             raise failure
 
@@ -166,15 +177,15 @@ class RedisBackend(Backend):
         Only the settings are taken over; the client is not used and stays open.
 
         Args:
-            client: A configured ``redis.Redis`` or ``redis.asyncio.Redis``.
+            client: A configured ``redis.Redis`` or ``redis.asyncio.Redis``, also one made by ``Sentinel.master_for``.
             prefix: What all keys on the server begin with.
 
         Raises:
-            TypeError: It is no such client, or one of a cluster or of sentinels.
+            TypeError: It is no such client, or one of a cluster.
             ValueError: It is configured in a way that has no counterpart here.
         """
         backend = cls.__new__(cls)
-        backend._use(_options_class().from_client(client), prefix)
+        backend._use(_reading().options_from_client(client), prefix)
         return backend
 
     @classmethod
@@ -415,28 +426,15 @@ class RedisBackend(Backend):
         return self._prefix + key
 
 
-def _options_class() -> type[Options]:
+def _reading() -> Any:
+    """Return the module that reads urls and clients."""
     try:
-        from ._options import Options
+        from . import _urls
     except ImportError as error:
         raise ImportError(
             'RedisBackend needs redis-py and hiredis: pip install "reinhardt-backends[redis]"', name=error.name
         ) from error
-    return Options
-
-
-def _own_option(url: Any) -> tuple[str | None, Any]:
-    """Take the option ``prefix``, which is ours and not the connection's, out of a URL."""
-    base, _, query = url.partition("?") if isinstance(url, str) else (url, "", "")
-    own: str | None = None
-    rest = []
-    for option in query.split("&"):
-        name, _, value = option.partition("=")
-        if name == "prefix":
-            own = unquote_plus(value)
-        else:
-            rest.append(option)
-    return own, url if own is None else "?".join(filter(None, (base, "&".join(rest))))
+    return _urls
 
 
 def _expiry(ttl: TTL | KeepTTL | None) -> tuple[bytes | int, ...]:

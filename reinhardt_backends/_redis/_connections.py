@@ -30,6 +30,7 @@ from ._mux import Failure, describe
 from ._options import Options
 from ._pool import Pool
 from ._retry import Health
+from ._sentinel import Locator
 from ._silence import silence_within
 from ._source import Source
 
@@ -59,13 +60,20 @@ class SharedConnection(Source):
         runtime: The loop that it serves.
         options: How to reach the server.
         health: What is known about the server.
+        locator: Finds the server, if ``options`` do not say where it is.
         peer: The connection for small values, if this is the one for large ones.
     """
 
     def __init__(
-        self, runtime: Runtime, options: Options, health: Health, *, peer: SharedConnection | None = None
+        self,
+        runtime: Runtime,
+        options: Options,
+        health: Health,
+        locator: Locator | None = None,
+        *,
+        peer: SharedConnection | None = None,
     ) -> None:
-        super().__init__(runtime, options, health, large=peer is not None)
+        super().__init__(runtime, options, health, locator, large=peer is not None)
         self.link: Link | None = None
         self._peer = peer
         self._closed = False
@@ -82,6 +90,7 @@ class SharedConnection(Source):
         Raises:
             BackendError: There is no connection; nothing was sent.
         """
+        await self._follow(deadline)
         while True:
             if self._closed:
                 raise BackendClosedError("the backend is closed")
@@ -173,6 +182,7 @@ class SharedConnection(Source):
         self._closed = True
         if self._attempt is not None:
             self._attempt.abort()
+        self._abort_review()
         if self.link is not None:
             self.link.fail(Failure(Failure.CLOSED, "the backend was closed"))
         self._wake(self._resting)
@@ -181,9 +191,10 @@ class SharedConnection(Source):
     def close_silently(self) -> None:
         """Close the descriptors only: the loop has ended, or this is the child of a fork."""
         self._closed = True
-        attempt, link = self._attempt, self.link
-        if attempt is not None and attempt.port is not None:
-            attempt.port.close_silently()
+        link = self.link
+        for attempt in (self._attempt, self._review):
+            if attempt is not None and attempt.port is not None:
+                attempt.port.close_silently()
         if link is not None:
             link.close_silently()
 
@@ -196,13 +207,21 @@ class LoopConnections:
         runtime: How to wait in it.
         options: How to reach the server.
         health: What is known about the server.
+        locator: Finds the server, if ``options`` do not say where it is.
     """
 
-    def __init__(self, loop: weakref.ref[Any], runtime: Runtime, options: Options, health: Health) -> None:
+    def __init__(
+        self,
+        loop: weakref.ref[Any],
+        runtime: Runtime,
+        options: Options,
+        health: Health,
+        locator: Locator | None = None,
+    ) -> None:
         self.loop = loop
         self.runtime = runtime
-        self.small = SharedConnection(runtime, options, health)
-        self.large = SharedConnection(runtime, options, health, peer=self.small)
+        self.small = SharedConnection(runtime, options, health, locator)
+        self.large = SharedConnection(runtime, options, health, locator, peer=self.small)
 
     def close(self) -> None:
         """Close both connections, in the loop."""
@@ -237,7 +256,7 @@ class Node:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.health = Health(options.timeout)
+        self._observe()
         self.closed = False
         # Re-entrant, since a signal handler or a finalizer may call or close in the middle of a call of its thread.
         self.lock = threading.RLock()
@@ -247,6 +266,12 @@ class Node:
         #: Commands, word for word, whose last reply was large.
         self.large: OrderedDict[bytes, None] = OrderedDict()
         _nodes[id(self)] = weakref.ref(self)
+
+    def _observe(self) -> None:
+        """Begin to learn about the server."""
+        self.health = Health(self.options.timeout)
+        sentinels = self.options.sentinels
+        self._locator = None if sentinels is None else Locator(self.options, sentinels, self.health)
 
     def shared(self, data: bytes) -> SharedConnection:
         """Return the connection of the running loop for such a command."""
@@ -282,7 +307,7 @@ class Node:
                     if other.loop() is None or other.runtime.is_over():
                         self.loops.pop(key, None)
                         other.close_silently()
-                connections = LoopConnections(self._watch(loop), runtime, self.options, self.health)
+                connections = LoopConnections(self._watch(loop), runtime, self.options, self.health, self._locator)
                 self.loops[id(loop)] = connections
             # A signal handler may have closed the node in between.
             self.check_open()
@@ -306,7 +331,7 @@ class Node:
         with self.lock:
             self.check_open()
             if self.pool is None:
-                self.pool = Pool(self.options, self.health)
+                self.pool = Pool(self.options, self.health, self._locator)
             return self.pool
 
     def check_open(self) -> None:
@@ -333,7 +358,7 @@ class Node:
     def after_fork(self) -> None:
         """Start afresh in the child: threads of the parent may hold locks, and the connections are the parent's."""
         self.lock = threading.RLock()
-        self.health = Health(self.options.timeout)
+        self._observe()
         loops, self.loops = self.loops, {}
         pool, self.pool = self.pool, None
         for connections in list(loops.values()):

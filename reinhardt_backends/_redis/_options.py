@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from redis.connection import ConnectionPool
@@ -106,6 +106,19 @@ CHECKS: Final[dict[str, Callable[[str, Any], None]]] = {
 }
 
 
+@dataclass(frozen=True, eq=False)
+class Sentinels:
+    """The Sentinels that know where a service is.
+
+    Attributes:
+        service: The name under which they watch it.
+        each: How each of them is reached.
+    """
+
+    service: str
+    each: tuple[Options, ...]
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Options:
     """How to reach one server.
@@ -125,6 +138,7 @@ class Options:
         ssl_context: Use TLS, with this context. Made by default for ``rediss://``: it verifies chain and host name.
         socket_keepalive: Whether TCP keepalive is switched on.
         max_connections: How many connections blocking callers may have open at a time; further ones wait.
+        sentinels: What names the server, instead of host and port.
     """
 
     host: str = "localhost"
@@ -141,19 +155,22 @@ class Options:
     ssl_context: ssl.SSLContext | None = None
     socket_keepalive: bool = True
     max_connections: int = 64
+    sentinels: Sentinels | None = None
 
     def __post_init__(self) -> None:
         if self.password is not None and not isinstance(self.password, Secret):
             _check_text("password", self.password)
             object.__setattr__(self, "password", Secret(self.password))
-        for option in fields(self):
-            CHECKS[option.name](option.name, getattr(self, option.name))
+        for name, check in CHECKS.items():
+            check(name, getattr(self, name))
         if self.credential_provider is not None and (self.password is not None or self.username is not None):
             raise ValueError("give either credential_provider or username and password, not both")
 
     @property
     def location(self) -> str:
         """Where the server is, for messages."""
+        if self.sentinels is not None:
+            return f"service {self.sentinels.service!r}"
         if self.path is not None:
             return self.path
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -172,7 +189,7 @@ class Options:
             TypeError: An unknown keyword option, or one of the wrong type.
             ValueError: The URL is not one of these, has an unknown query option, or a value is out of range.
         """
-        _hide(options)
+        hide(options)
         given = Secret[Any](url)
         del url
         unknown = sorted(options.keys() - _NAMES)
@@ -196,7 +213,7 @@ class Options:
         pool) is not taken over.
 
         Raises:
-            TypeError: Not such a client, or one of a cluster or of sentinels.
+            TypeError: Not such a client, or one of a cluster or of Sentinels.
             ValueError: The client is configured in a way that has no counterpart here.
         """
         pool: Any = getattr(client, "connection_pool", None)
@@ -206,14 +223,24 @@ class Options:
         names = {base.__name__ for base in kind.__mro__}
         if any("Sentinel" in name for name in (*names, type(pool).__name__)):
             raise TypeError("a client of sentinels cannot be taken over")
-        if pool.connection_kwargs.get("redis_connect_func") is not None:
-            raise ValueError("a client with redis_connect_func cannot be taken over")
-        return _build({}, _read_client(pool.connection_kwargs), tls="SSLConnection" in names)
+        return client_settings(pool)
 
 
-def _hide(settings: dict[str, Any]) -> None:
+def client_settings(pool: Any) -> Options:
+    """The settings that a redis-py pool gives its connections.
+
+    Raises:
+        ValueError: One of them has no counterpart here.
+    """
+    if pool.connection_kwargs.get("redis_connect_func") is not None:
+        raise ValueError("a client with redis_connect_func cannot be taken over")
+    tls = any(base.__name__ == "SSLConnection" for base in pool.connection_class.__mro__)
+    return _build({}, _read_client(pool.connection_kwargs), tls=tls)
+
+
+def hide(settings: dict[str, Any]) -> None:
     """Wrap what is secret, before anything can go wrong."""
-    for name in ("password", "ssl_password"):
+    for name in ("password", "sentinel_password", "ssl_password"):
         if isinstance(settings.get(name), str):
             settings[name] = Secret(settings[name])
 
@@ -224,7 +251,7 @@ def _read_client(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     settings = {name: value for name, value in kwargs.items() if name in wanted and value is not None}
     if "ssl_cert_reqs" in kwargs and kwargs["ssl_cert_reqs"] is None:
         settings["ssl_cert_reqs"] = "none"
-    _hide(settings)
+    hide(settings)
     return settings
 
 
@@ -249,7 +276,7 @@ def _read_url(url: str) -> tuple[dict[str, Any], bool, str | None]:
     if not isinstance(pool.connection_class, type):
         # The URL itself said connection_class=..., which from_url has passed on.
         settings["connection_class"] = pool.connection_class
-    _hide(settings)
+    hide(settings)
     return settings, url.startswith("rediss://"), None
 
 

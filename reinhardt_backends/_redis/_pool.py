@@ -26,6 +26,7 @@ from ._link import Link
 from ._mux import Failure
 from ._options import Options
 from ._retry import Health
+from ._sentinel import Locator
 from ._silence import silence_within
 from ._source import Source
 
@@ -40,10 +41,11 @@ class Pool(Source):
     Args:
         options: How to reach the server.
         health: What is known about the server.
+        locator: Finds the server, if ``options`` do not say where it is.
     """
 
-    def __init__(self, options: Options, health: Health) -> None:
-        super().__init__(blocking_runtime(), options, health)
+    def __init__(self, options: Options, health: Health, locator: Locator | None = None) -> None:
+        super().__init__(blocking_runtime(), options, health, locator)
         # Re-entrant, since a signal handler may make a call in the middle of another one of its thread.
         self._lock = threading.RLock()
         self._closed = False
@@ -86,6 +88,7 @@ class Pool(Source):
         Raises:
             BackendError: There is no connection; nothing was sent.
         """
+        await self._follow(deadline)
         place: Link | Attempt | None = None
         while place is None:
             self._check_open()
@@ -217,6 +220,7 @@ class Pool(Source):
     def close(self) -> None:
         """Close idle connections and wake every thread that uses a connection or waits for one. Idempotent."""
         self._closed = True
+        self._abort_review()
         self._close_idle()
         for reference in list(self._places.values()):
             place = reference()

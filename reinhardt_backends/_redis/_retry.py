@@ -165,15 +165,16 @@ class Health:
         read_only: The outage in which the server is a replica, and refuses writes.
         served: Whether a connection to it ever succeeded.
         answered: When it last answered on a new connection.
-        clear_until: Until when a call with a connection need not look any further: minus infinity while an outage is
-            known that concerns some command.
+        review_at: When a call must ask whether the server is still the right one.
+        clear_until: Until when a call with a connection need not look any further: ``review_at``, or minus infinity
+            while an outage is known that concerns some command.
     """
 
-    __slots__ = ("_links", "answered", "clear_until", "down", "patience", "read_only", "served")
+    __slots__ = ("_links", "answered", "clear_until", "down", "patience", "read_only", "review_at", "served")
 
     def __init__(self, patience: float) -> None:
         self.patience = patience
-        self.clear_until = inf
+        self.review_at = self.clear_until = inf
         #: The connections in use and their runtimes, by identity of the connection.
         self._links: dict[int, tuple[weakref.ref[Link], Runtime]] = {}
         self.down = Outage(patience, "has not answered", self._update, self._heard)
@@ -182,7 +183,7 @@ class Health:
         self.answered = float("-inf")
 
     def _update(self) -> None:
-        self.clear_until = -inf if self.down.known or self.read_only.known else inf
+        self.clear_until = -inf if self.down.known or self.read_only.known else self.review_at
 
     def _heard(self) -> bool:
         """Return whether something was received on a connection since this was asked last."""
@@ -202,6 +203,11 @@ class Health:
         self.served = True
         self.answered = monotonic()
         self.down.over()
+
+    def review_by(self, moment: float) -> None:
+        """Set when a call must ask whether the server is still the right one."""
+        self.review_at = moment
+        self._update()
 
     def retire_links(self) -> None:
         """Have every loop and thread take a new connection. Calls in flight end normally. From any thread."""

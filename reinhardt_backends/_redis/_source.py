@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from math import inf
 from time import monotonic
 from typing import Final
@@ -16,6 +17,7 @@ from ._mux import Failure
 from ._options import Options
 from ._protocol import TRANSIENT
 from ._retry import PROBE, Health, Outage, backoff
+from ._sentinel import Locator
 
 #: How often a call that waits for a probe looks whether it has ended. Seconds.
 LOOK: Final = 0.005
@@ -28,14 +30,26 @@ class Source(ABC):
         runtime: What the connections serve.
         options: How to reach the server.
         health: What is known about the server.
+        locator: Finds the server, if ``options`` do not say where it is.
         large: Whether the connections are for large values.
     """
 
-    def __init__(self, runtime: Runtime, options: Options, health: Health, *, large: bool = False) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        options: Options,
+        health: Health,
+        locator: Locator | None = None,
+        *,
+        large: bool = False,
+    ) -> None:
         self._runtime = runtime
         self._options = options
         self._health = health
+        self._locator = locator
         self._large = large
+        #: The question whether the server is still the right one, while it is asked here.
+        self._review: Attempt | None = None
 
     @property
     def patience(self) -> float:
@@ -48,6 +62,8 @@ class Source(ABC):
 
     def silent(self, since: float) -> None:
         """Note that calls have waited since then, and that the server has sent nothing."""
+        if self._locator is not None:
+            self._locator.doubt()
         self._health.down.trouble(since, tried=False)
 
     @abstractmethod
@@ -74,11 +90,29 @@ class Source(ABC):
     async def rest(self, until: float) -> None:
         """Sleep, until the source is closed at the latest."""
 
+    async def _follow(self, deadline: float) -> None:
+        """Ask whether the server is still the right one, if that is due."""
+        if self._locator is None or not self._locator.is_due():
+            return
+        self._review = attempt = Attempt()
+        try:
+            with suppress(BackendError):
+                await self._locator.review(self._runtime, self.rest, attempt, deadline)
+        finally:
+            self._review = None
+
+    def _abort_review(self) -> None:
+        if self._review is not None:
+            self._review.abort()
+
     async def _open(self, attempt: Attempt, deadline: float) -> Link:
         """Make one attempt to connect."""
         began = monotonic()
         try:
-            link = await open_link(self._runtime, self._options, attempt, deadline, large=self._large)
+            if self._locator is None:
+                link = await open_link(self._runtime, self._options, attempt, deadline, large=self._large)
+            else:
+                link = await self._locator.open_link(self._runtime, self.rest, attempt, deadline, large=self._large)
         except BackendError as error:
             if not attempt.aborted:
                 if _is_unreachable(error):
