@@ -29,8 +29,8 @@ from .._errors import (
 )
 from .._io import Attempt, Runtime
 from ._handshake import open_link
-from ._link import CallFailed, Link
-from ._mux import Failure
+from ._link import Link
+from ._mux import CallFailed, Failure
 from ._options import Options, Sentinels
 from ._protocol import Refusal, error_for, pack
 from ._retry import Health

@@ -80,6 +80,10 @@ def test_a_server_that_cannot_be_reached_shows_no_url() -> None:
 def test_without_redis_py_the_error_shows_no_url(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
+    import reinhardt_backends._redis._urls
+
+    monkeypatch.delattr(reinhardt_backends._redis, "_urls")
+    monkeypatch.delitem(sys.modules, "reinhardt_backends._redis._urls")
     monkeypatch.delitem(sys.modules, "reinhardt_backends._redis._options")
     monkeypatch.setitem(sys.modules, "redis", None)
     monkeypatch.setitem(sys.modules, "redis.connection", None)
