@@ -8,7 +8,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, get_type_hints
 
 from . import authoring
-from ._backend import Backend
+from ._backend import Backend, BackendStats, Event, Listener, StoreInfo, register_scheme
 from ._errors import (
     AuthenticationError,
     BackendClosedError,
@@ -58,6 +58,7 @@ __all__ = [
     "BackendClosedError",
     "BackendConnectionError",
     "BackendError",
+    "BackendStats",
     "BackendTimeoutError",
     "Cache",
     "CacheErrorPolicy",
@@ -65,9 +66,11 @@ __all__ = [
     "CapacityError",
     "CounterError",
     "DeserializationError",
+    "Event",
     "EvictionPolicy",
     "JSONValue",
     "KeepTTL",
+    "Listener",
     "Lock",
     "LockLostError",
     "MemoryBackend",
@@ -83,6 +86,7 @@ __all__ = [
     "SessionInfo",
     "SessionLike",
     "SessionStore",
+    "StoreInfo",
     "SyncBackend",
     "SyncCache",
     "SyncCachedFunction",
@@ -100,6 +104,7 @@ __all__ = [
     "check_type",
     "decode",
     "encode",
+    "register_scheme",
 ]
 
 __version__: Final = "0.1.0"

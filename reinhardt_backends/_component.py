@@ -34,6 +34,7 @@ Caller: TypeAlias = weakref.ref[Any]
 
 _COMPOSED: Final = frozenset(
     {"get_many", "set_many", "delete_many", "namespace", "with_timeout", "wait_until_ready", "ping", "aclose"}
+    | {"observed", "stats"}
 )
 
 

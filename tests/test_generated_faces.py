@@ -205,7 +205,7 @@ def test_over_memory_every_verb_calls_a_plain_function() -> None:
     backend, memory, namespace = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     names = {node.name for node in backend.body if isinstance(node, ast.FunctionDef) and node.name[0] != "_"}
     fast = {node.name for node in memory.body if isinstance(node, ast.FunctionDef)}
-    assert names - fast == {"from_url", "namespace", "with_timeout", "wait_until_ready"}
+    assert names - fast == {"from_url", "namespace", "observed", "stats", "with_timeout", "wait_until_ready"}
     assert fast <= names
     keyed = {node.name for node in namespace.body if isinstance(node, ast.FunctionDef)}
     many = {"get_many", "set_many", "delete_many", "clear", "scan", "ping", "close", "time"}

@@ -21,6 +21,8 @@ CHANGING = {"add", "append", "clear", "discard", "extend", "insert", "pop", "pop
             "update", "__setitem__"}  # fmt: skip
 
 HANDLED = {
+    "_backend/_logs.py _lock": "re-entrant; new after a fork",
+    "_backend/_schemes.py _registered": "single steps of a dict",
     "_blocking/_face.py BackendFace._classes": "filled at import",
     "_blocking/_portal.py Portal._ready": "waited for only until the portal runs; the child makes other portals",
     "_blocking/_portal.py Strand._answers": "SimpleQueue is re-entrant; the child's strands have others",

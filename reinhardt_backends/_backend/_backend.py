@@ -11,43 +11,23 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self, SupportsIndex, overload
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, SupportsIndex, overload
 
-from .._errors import (
-    BackendConnectionError,
-    BackendTimeoutError,
-    OutcomeUnknownError,
-    ResponseError,
-)
-from .._types import (
-    MISSING,
-    TTL,
-    JSONValue,
-    KeepTTL,
-    Secret,
-    check_keys,
-    check_mapping,
-    check_name,
-    check_new_ttl,
-    check_seconds,
-)
-from .._values._codec import encode
+from .._types import TTL, JSONValue, KeepTTL, Secret, check_name, check_seconds
+from ._composed import delete_each, delete_scanned, get_each, ping_until_ready, set_each
+from ._events import Listener, Observer, StoreInfo, check_listener
 from ._optional import OptionalVerbs
 from ._overloads import D, T, abstract_at_run_time
-from ._pages import close_iterator
-from ._schemes import class_for
+from ._schemes import build_backend
+from ._stats import BackendStats
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from pydantic import TypeAdapter
+    from pydantic import AnyUrl, TypeAdapter
     from typing_extensions import TypeForm
 
     from ._atomic import Step
-
-_CLEAR_BATCH: Final = 1000
-_FIRST_PAUSE: Final = 0.02
-_LONGEST_PAUSE: Final = 0.5
 
 
 class Backend(OptionalVerbs, ABC):
@@ -74,22 +54,26 @@ class Backend(OptionalVerbs, ABC):
     """Set it to ``True`` in the body of a subclass whose coroutines never suspend: the blocking face then runs them in
     the calling thread instead of an event loop. It says so for that very class, not for subclasses of it."""
 
-    @staticmethod
-    def from_url(url: str, **options: Any) -> Backend:
+    @classmethod
+    def from_url(cls, url: str | AnyUrl, **options: Any) -> Self:
         """Build a backend from configuration.
 
         Args:
             url: ``memory://`` or ``redis://``, ``rediss://``, ``unix://``, with the options of the backend's class as
-                query, as in ``memory://?maxsize=10000&policy=lfu``.
-            **options: Further keyword arguments for the class.
+                query, as in ``memory://?maxsize=10000&policy=lfu``; or with a scheme of ``register_scheme``. pydantic's
+                ``RedisDsn`` will do, too.
+            **options: Further keyword arguments for the class. One that only the class of another scheme takes is
+                ignored, so that one configuration serves memory and Redis.
 
         Raises:
-            ValueError: The scheme or an option is unknown, or the value of an option is not valid.
+            TypeError: No scheme knows an option, or its value has the wrong type.
+            ValueError: The scheme is unknown, or is one of another class than that on which this is called; or the
+                query has an unknown option; or the value of an option is not valid.
             ImportError: The backend needs an extra that is not installed; the message names it.
         """
         given = Secret((url, options))
         del url, options
-        backend: Backend = class_for(given)._from_url(given.reveal()[0], **given.reveal()[1])
+        backend: Self = build_backend(cls, given)
         return backend
 
     @abstractmethod
@@ -192,12 +176,7 @@ class Backend(OptionalVerbs, ABC):
         Raises:
             DeserializationError: One of the values is not valid as ``type``.
         """
-        found: dict[str, Any] = {}
-        for key in check_keys(keys):
-            value = await self.get(key, type, default=MISSING)
-            if value is not MISSING:
-                found[key] = value
-        return found
+        return await get_each(self, keys, type)
 
     async def set_many(self, mapping: Mapping[str, Any], ttl: TTL | KeepTTL | None = None) -> None:
         """Store every pair of ``mapping`` as ``set`` would. Not atomic: a call that fails midway may be done in part.
@@ -210,12 +189,7 @@ class Backend(OptionalVerbs, ABC):
             SerializationError: A value could not be read back.
             CapacityError: A value alone is larger than the backend's bound.
         """
-        pairs = check_mapping(mapping)
-        check_new_ttl(ttl)
-        for _, value in pairs:
-            encode(value)
-        for key, value in pairs:
-            await self.set(key, value, ttl)
+        await set_each(self, mapping, ttl)
 
     async def delete_many(self, keys: Iterable[str]) -> int:
         """Remove every key of ``keys``. Not atomic: a call that fails midway may be done in part.
@@ -226,10 +200,7 @@ class Backend(OptionalVerbs, ABC):
         Returns:
             How many live keys were removed.
         """
-        removed = 0
-        for key in check_keys(keys):
-            removed += await self.delete(key)
-        return removed
+        return await delete_each(self, keys)
 
     def namespace(self, name: str) -> Backend:
         """Return a view of this backend whose keys are prefixed with ``name + ":"``.
@@ -259,6 +230,35 @@ class Backend(OptionalVerbs, ABC):
 
         return Namespace(self._with_timeout(check_seconds(seconds)), "")
 
+    def observed(self, listener: Listener, *, keys: bool = False) -> Backend:
+        """Return a view of this backend that reports each of its calls to a listener.
+
+        The view uses the same store and connections, and an atomic step stays one call. Components on the view report
+        their outcomes, too, such as a cache its hits and misses. What is not called through the view costs nothing and
+        is not reported. Closing the view closes the view only.
+
+        Args:
+            listener: A plain function that takes an ``Event``. It is called after each call, in the task or thread of
+                the caller, so let it be quick. If it raises, the call goes on, and the error's type is logged.
+            keys: Whether an ``Event`` has the keys. They may hold what must not get into logs and metrics.
+
+        Raises:
+            TypeError: The listener cannot be called, or is a coroutine function.
+        """
+        from ._views import Namespace
+
+        return Namespace(self._observed(check_listener(listener), keys), "")
+
+    def stats(self) -> BackendStats:
+        """Return what is known about the backend without counting or asking the store; it takes no time.
+
+        A view says what the backend behind it says: about all of its keys and calls.
+
+        Raises:
+            BackendClosedError: The backend was closed.
+        """
+        return BackendStats()
+
     async def wait_until_ready(self, timeout: float) -> None:
         """Return as soon as the store answers a ``ping``; try again until then.
 
@@ -268,16 +268,7 @@ class Backend(OptionalVerbs, ABC):
         Raises:
             BackendTimeoutError: It did not answer in time. The cause is the last failure.
         """
-        until = time.monotonic() + check_seconds(timeout, "timeout")
-        pause = _FIRST_PAUSE
-        while True:
-            try:
-                return await self._with_timeout(max(until - time.monotonic(), _FIRST_PAUSE)).ping()
-            except (BackendConnectionError, OutcomeUnknownError, ResponseError) as error:
-                if time.monotonic() + pause >= until:
-                    raise BackendTimeoutError(f"the store was not ready within {timeout:g} s") from error
-            await self._sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+        await ping_until_ready(self, check_seconds(timeout, "timeout"))
 
     async def ping(self) -> None:
         """Reach the store, or raise."""
@@ -306,17 +297,7 @@ class Backend(OptionalVerbs, ABC):
         """Remove every key that starts with ``prefix``: what ``clear`` of a namespace does."""
         if type(self).scan is Backend.scan:
             self._unsupported("clear", "clear of a namespace, which needs scan")
-        keys = self.scan(prefix)
-        try:
-            batch: list[str] = []
-            async for key in keys:
-                batch.append(key)
-                if len(batch) == _CLEAR_BATCH:
-                    await self.delete_many(batch)
-                    batch = []
-            await self.delete_many(batch)
-        finally:
-            await close_iterator(keys)
+        await delete_scanned(self, prefix)
 
     def _may_evict(self) -> bool:
         """Whether the store may remove live keys to stay within a bound."""
@@ -340,6 +321,16 @@ class Backend(OptionalVerbs, ABC):
 
         # What never suspends can neither wait for I/O nor be cancelled.
         return self if self._blocking_twin() is self else Deadline(self, seconds)
+
+    def _observed(self, listener: Listener, keys: bool) -> Backend:
+        """Return a view of this backend that reports each call."""
+        from ._observed import Observed
+
+        return Observed(self, Observer(listener, keys, self._store_info()))
+
+    def _store_info(self) -> StoreInfo:
+        """Say which store this is."""
+        return StoreInfo(type(self).__name__)
 
     async def _sleep(self, seconds: float) -> None:
         if self._blocking_twin() is self:

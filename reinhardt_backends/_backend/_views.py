@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 from .._errors import BackendClosedError
 from .._types import TTL, KeepTTL, check_key, check_keys, check_mapping, check_name, check_prefix, check_seconds
 from ._backend import Backend
+from ._events import Listener, StoreInfo, check_listener
 from ._pages import PagedKeys, close_iterator
+from ._stats import BackendStats
 
 if TYPE_CHECKING:
     from ._atomic import Step
@@ -113,6 +115,12 @@ class View(Backend):
 
     async def aclose(self) -> None:
         await self._call("aclose")
+
+    def stats(self) -> BackendStats:
+        return self._parent.stats()
+
+    def _store_info(self) -> StoreInfo:
+        return self._parent._store_info()
 
     async def _clear_prefix(self, prefix: str) -> None:
         await self._call("_clear_prefix", prefix)
@@ -236,6 +244,13 @@ class Namespace(View):
     def with_timeout(self, seconds: float) -> Backend:
         return Namespace(self._parent._with_timeout(check_seconds(seconds)), self._full(""))
 
+    def observed(self, listener: Listener, *, keys: bool = False) -> Backend:
+        return Namespace(self._parent._observed(check_listener(listener), keys), self._full(""))
+
+    def stats(self) -> BackendStats:
+        self._full("")
+        return self._parent.stats()
+
     async def ping(self) -> None:
         self._full("")
         await self._parent.ping()
@@ -255,6 +270,9 @@ class Namespace(View):
 
     def _with_timeout(self, seconds: float) -> Backend:
         return Namespace(self._parent._with_timeout(seconds), self._prefix, self._closing)
+
+    def _observed(self, listener: Listener, keys: bool) -> Backend:
+        return Namespace(self._parent._observed(listener, keys), self._prefix, self._closing)
 
     def _blocking_twin(self) -> Backend | None:
         twin = self._parent._blocking_twin()

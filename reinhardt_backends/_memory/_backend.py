@@ -14,7 +14,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 from urllib.parse import parse_qsl, urlsplit
 
-from .._backend import Backend, typed_as
+from .._backend import Backend, BackendStats, StoreInfo, typed_as
 from .._types import (
     KEEP_TTL,
     MAX_TTL,
@@ -31,7 +31,7 @@ from .._types import (
 )
 from .._values._codec import check_type, pack, same_packed, unpack
 from .._values._json_text import pack_json, unpack_json
-from ._bounded import EvictionPolicy
+from ._bounded import UNKNOWN, EvictionPolicy
 from ._expiry import UNFILED
 from ._items import NEVER, Item, Items
 
@@ -189,6 +189,17 @@ class MemoryBackend(Items, Backend):
 
     async def aclose(self) -> None:
         return self._close()
+
+    def stats(self) -> BackendStats:
+        self._ping()
+        bounds = self._bounds
+        if bounds is None:
+            return BackendStats(entries=len(self._data), evictions=0)
+        known = bounds.weighs and bounds.bytes != UNKNOWN
+        return BackendStats(entries=len(self._data), bytes=bounds.bytes if known else None, evictions=bounds.evictions)
+
+    def _store_info(self) -> StoreInfo:
+        return StoreInfo("memory")
 
     def _may_evict(self) -> bool:
         return self._bounds is not None

@@ -75,6 +75,8 @@ class Items:
             # What was there is freed after the lock is.
             old = self._data
             if old is not CLOSED:
+                if bounds is not None and self._bounds is not None:
+                    bounds.evictions = self._bounds.evictions
                 self._data, self._bounds, self._ring = data, bounds, ring
         del old
 

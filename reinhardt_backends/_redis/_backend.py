@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, cast
 
-from .._backend import Backend, Deadline, typed_as
+from .._backend import Backend, BackendStats, Deadline, StoreInfo, typed_as, url_text
 from .._errors import BackendClosedError, CounterError, DeserializationError, ResponseError
 from .._types import (
     TTL,
@@ -46,6 +46,7 @@ from ._scripts import (
 if TYPE_CHECKING:
     import ssl
 
+    from pydantic import AnyUrl
     from redis.credentials import CredentialProvider
 
     from .._backend._atomic import Step
@@ -101,7 +102,7 @@ class RedisBackend(Backend):
 
     def __init__(
         self,
-        url: str = "redis://localhost:6379/0",
+        url: str | AnyUrl = "redis://localhost:6379/0",
         *,
         prefix: str = "reinhardt:",
         timeout: float = 5.0,
@@ -121,10 +122,10 @@ class RedisBackend(Backend):
         failure: Exception | None = None
         try:
             reading = _reading()
-            own, url = reading.take_option(url, "prefix")
+            own, url = reading.take_option(url_text(url), "prefix")
             self._use(
                 reading.options_from_url(
-                    url,
+                    cast("str", url),
                     timeout=timeout,
                     connect_timeout=connect_timeout,
                     username=username,
@@ -150,7 +151,7 @@ class RedisBackend(Backend):
             raise failure
 
     @classmethod
-    async def connect(cls, url: str = "redis://localhost:6379/0", **options: Any) -> Self:
+    async def connect(cls, url: str | AnyUrl = "redis://localhost:6379/0", **options: Any) -> Self:
         """Make a backend and reach the server at once.
 
         Args:
@@ -366,6 +367,15 @@ class RedisBackend(Backend):
 
     async def aclose(self) -> None:
         await self._client.aclose()
+
+    def stats(self) -> BackendStats:
+        return self._client.stats()
+
+    def _store_info(self) -> StoreInfo:
+        options = self._client.options
+        if options.path is not None:
+            return StoreInfo("redis", options.path, None, options.db)
+        return StoreInfo("redis", options.host, options.port, options.db)
 
     def _runs_steps(self) -> bool:
         return True

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Sequence
 from time import monotonic
 from typing import Any, Self
 
+from .._backend import BackendStats
 from .._errors import BackendError
 from .._io import current_loop
 from ._commands import ANYTHING, Kind, Reply
@@ -158,6 +159,10 @@ class Client:
         finally:
             del data
         return replies if count > 1 else [replies]
+
+    def stats(self) -> BackendStats:
+        """Return what is known about the connections of all loops and threads."""
+        return self._node.stats()
 
     async def aclose(self) -> None:
         """Close every connection, in the loop it serves. Calls in flight end in ``BackendClosedError``. Idempotent."""

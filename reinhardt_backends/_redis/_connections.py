@@ -22,6 +22,7 @@ from functools import partial
 from time import monotonic
 from typing import Any, Final, TypeVar
 
+from .._backend import BackendStats
 from .._errors import BackendClosedError, BackendConnectionError, BackendError, BackendTimeoutError
 from .._io import Attempt, Runtime, current_loop, runtime_for
 from ._commands import Kind
@@ -338,6 +339,19 @@ class Node:
         """Raise ``BackendClosedError`` if the node is closed."""
         if self.closed:
             raise BackendClosedError("the backend is closed")
+
+    def stats(self) -> BackendStats:
+        """Return what is known about the connections of all loops and threads."""
+        self.check_open()
+        # A copy: another thread may add a loop.
+        shared = [one for loop in list(self.loops.values()) for one in (loop.small, loop.large)]
+        links = [one.link for one in shared if one.link is not None and one.link.failure is None]
+        opened, busy = (0, 0) if self.pool is None else self.pool.count()
+        return BackendStats(
+            connections=len(links) + opened,
+            in_flight=sum(len(link.mux.slots) for link in links) + busy,
+            outage=self.health.down.known or self.health.read_only.known,
+        )
 
     def close(self) -> None:
         """Close every connection in its loop or thread. From any thread; idempotent."""

@@ -125,6 +125,11 @@ class Pool(Source):
             self._free(attempt)
             raise
 
+    def count(self) -> tuple[int, int]:
+        """Return how many connections are open or being opened, and how many of them are used by a caller."""
+        places, idle = len(self._places), len(self._idle)
+        return places, max(places - idle, 0)
+
     def _enter(self) -> Link | Attempt | None:
         """Return an idle connection, or a place to open one; ``None`` if there is neither."""
         with suppress(IndexError):

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self, overload
 
 from .._backend._backend import Backend
+from .._backend._events import Listener
 from .._backend._overloads import D, T
+from .._backend._stats import BackendStats
 from .._backend._views import Namespace
 from .._blocking import BackendFace, drive, drive_each
 from .._memory._backend import MemoryBackend
@@ -17,7 +19,7 @@ from .._types import TTL, JSONValue, KeepTTL
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from pydantic import TypeAdapter
+    from pydantic import AnyUrl, TypeAdapter
     from typing_extensions import TypeForm
 
 
@@ -54,22 +56,26 @@ class SyncBackend(BackendFace, over=Backend):
 
     __slots__ = ()
 
-    @staticmethod
-    def from_url(url: str, **options: Any) -> SyncBackend:
+    @classmethod
+    def from_url(cls, url: str | AnyUrl, **options: Any) -> Self:
         """Build a backend from configuration.
 
         Args:
             url: ``memory://`` or ``redis://``, ``rediss://``, ``unix://``, with the options of the backend's class as
-                query, as in ``memory://?maxsize=10000&policy=lfu``.
-            **options: Further keyword arguments for the class.
+                query, as in ``memory://?maxsize=10000&policy=lfu``; or with a scheme of ``register_scheme``. pydantic's
+                ``RedisDsn`` will do, too.
+            **options: Further keyword arguments for the class. One that only the class of another scheme takes is
+                ignored, so that one configuration serves memory and Redis.
 
         Raises:
-            ValueError: The scheme or an option is unknown, or the value of an option is not valid.
+            TypeError: No scheme knows an option, or its value has the wrong type.
+            ValueError: The scheme is unknown, or is one of another class than that on which this is called; or the
+                query has an unknown option; or the value of an option is not valid.
             ImportError: The backend needs an extra that is not installed; the message names it.
         """
         hidden: list[Any] = [options, url]
         del url, options
-        return SyncBackend(Backend.from_url(hidden.pop(), **hidden.pop()))
+        return cls(Backend.from_url(hidden.pop(), **hidden.pop()))
 
     def set(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> None:
         """Store ``value`` under ``key`` and replace both value and expiry. Atomic.
@@ -222,6 +228,33 @@ class SyncBackend(BackendFace, over=Backend):
             seconds: The deadline of one call, more than 0.
         """
         return SyncBackend(self._backend.with_timeout(seconds), runtime=self._runtime)
+
+    def observed(self, listener: Listener, *, keys: bool = False) -> SyncBackend:
+        """Return a view of this backend that reports each of its calls to a listener.
+
+        The view uses the same store and connections, and an atomic step stays one call. Components on the view report
+        their outcomes, too, such as a cache its hits and misses. What is not called through the view costs nothing and
+        is not reported. Closing the view closes the view only.
+
+        Args:
+            listener: A plain function that takes an ``Event``. It is called after each call, in the task or thread of
+                the caller, so let it be quick. If it raises, the call goes on, and the error's type is logged.
+            keys: Whether an ``Event`` has the keys. They may hold what must not get into logs and metrics.
+
+        Raises:
+            TypeError: The listener cannot be called, or is a coroutine function.
+        """
+        return SyncBackend(self._backend.observed(listener, keys=keys), runtime=self._runtime)
+
+    def stats(self) -> BackendStats:
+        """Return what is known about the backend without counting or asking the store; it takes no time.
+
+        A view says what the backend behind it says: about all of its keys and calls.
+
+        Raises:
+            BackendClosedError: The backend was closed.
+        """
+        return self._target.stats()
 
     def wait_until_ready(self, timeout: float) -> None:
         """Return as soon as the store answers a ``ping``; try again until then.

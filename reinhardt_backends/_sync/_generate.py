@@ -170,6 +170,7 @@ class Method:
         self.name = node.name
         self.faces = faces
         self.source = source
+        self.source_class = next(iter(faces), "")
         self.decorators = [ast.unparse(decorator) for decorator in node.decorator_list]
         # What it returns, without arguments: ``AsyncIterator`` of ``AsyncIterator[str]``.
         self.returns = ast.unparse(node.returns).partition("[")[0] if node.returns else ""
@@ -199,7 +200,7 @@ class Method:
     def arguments(self, without: frozenset[str] = frozenset()) -> str:
         """Return the arguments as a call passes them on."""
         given = self.node.args
-        parts = [item.arg for item in given.args if item.arg != "self"]
+        parts = [item.arg for item in given.args if item.arg not in {"self", "cls"}]
         parts += [f"*{given.vararg.arg}"] if given.vararg else []
         parts += [f"{item.arg}={item.arg}" for item in given.kwonlyargs if item.arg not in without]
         parts += [f"**{given.kwarg.arg}"] if given.kwarg else []
@@ -211,13 +212,13 @@ class Method:
             return f"{self.call(arguments)}\n        return self"
         if "property" in self.decorators:
             return f"return self._target.{self.name}"
-        if "staticmethod" in self.decorators:
+        if "classmethod" in self.decorators:
             # A url or an option may hold a password.
             names = arguments.replace("*", "").split(", ")
             hidden = re.sub(r"\w+", "hidden.pop()", arguments)
             return (
                 f"hidden: list[Any] = [{', '.join(reversed(names))}]\n        del {', '.join(names)}\n"
-                f"        return {self.faces[self.returns]}({self.returns}.{self.name}({hidden}))"
+                f"        return cls({self.source_class}.{self.name}({hidden}))"
             )
         if self.returns in self.faces:
             return f"return {self.faces[self.returns]}(self._backend.{self.name}({arguments}), runtime=self._runtime)"
