@@ -104,8 +104,8 @@ class Outage:
         self._lock = threading.RLock()
         self.known = False
 
-    def trouble(self, since: float, *, tried: bool = True) -> None:
-        """Note that a call has waited in vain, from ``since`` until now.
+    def trouble(self, since: float, *, tried: bool = True) -> bool:
+        """Note that a call has waited in vain, from ``since`` until now. Return whether the outage is known.
 
         Args:
             since: When it began to wait.
@@ -127,6 +127,7 @@ class Outage:
                 # A server that has recovered since the last attempt began is found within ``PROBE`` of its recovery.
                 self._next_probe = self._last_try + PROBE
                 self._changed()
+            return self.known
 
     def over(self) -> None:
         """Note that the server is in service."""
@@ -292,8 +293,9 @@ class History:
             # Another connection may lead to another server.
             self._read_only_since = monotonic()
             return 0.0
-        self._health.read_only.trouble(self._read_only_since)
-        return backoff(self._refused)
+        # The call that finds out has been sent and refused: it raises the refusal.
+        found_out = self._health.read_only.trouble(self._read_only_since)
+        return inf if found_out else backoff(self._refused)
 
     async def prepare(self, link: Link) -> None:
         """Make sure that nothing stands against sending the call on a connection.

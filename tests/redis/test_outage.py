@@ -23,7 +23,9 @@ from reinhardt_backends import (
     OutcomeUnknownError,
     ResponseError,
 )
+from reinhardt_backends._redis import _retry
 from reinhardt_backends._redis._mux import CallFailed
+from reinhardt_backends._redis._protocol import Refusal
 
 from ..servers import Server, available, free_port, running
 from .driving import IDEMPOTENT, ONCE, READ, assert_idle, client_for, drive, frames_text, in_thread, links
@@ -398,6 +400,26 @@ async def test_a_replica_is_left_for_another_connection() -> None:
         served.clear()
         assert drive(client.blocking().call(ONCE, "INCR", "a")) == 1
         await client.aclose()
+
+
+async def test_a_call_that_finds_out_that_the_server_is_a_replica_raises_its_refusal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Later calls raise ``BackendConnectionError`` without being sent. This one was sent, and refused."""
+    times = iter([0.0] * 20 + [0.95] * 20)
+    monkeypatch.setattr(_retry, "monotonic", lambda: next(times))
+    monkeypatch.setattr(_retry, "backoff", lambda _: 0.001)
+    health = _retry.Health(patience=1.0)
+    history = _retry.History(ONCE, "here:1", 1.0, health)
+
+    async def rest(_: float) -> None:
+        pass
+
+    refusal = Refusal("READONLY You can't write against a read only replica.")
+    with pytest.raises(ResponseError, match="READONLY"):
+        while not health.read_only.known:
+            await history.consider(refusal, rest)
+    assert health.read_only.known
 
 
 @pytest.mark.parametrize("moment", ["greeting", "call", "idle"])
