@@ -18,6 +18,12 @@ LAYERS = (
     "_throttle/", "_cache/", "_session/", "_lock/", "_sync/", "authoring", "asgi/", "testing/", "__init__",
 )  # fmt: skip
 
+# One layer above all others. Each is a single module that joins the package to a framework and imports only public
+# names, so its edges say nothing about the layers below and are not counted.
+ADAPTERS = frozenset({"django", "fastapi", "flask", "keyvalue", "limits", "litestar", "otel"})
+
+_OWN = {"self", "cls"}  # private attributes of these are the class's own
+
 ROOT = Path(__file__).resolve().parent.parent / "reinhardt_backends"
 FILES = sorted(path for path in ROOT.rglob("*.py") if "__pycache__" not in path.parts)
 GENERATED = {ROOT / "_sync" / "_backend.py", ROOT / "_sync" / "_components.py"}
@@ -69,11 +75,30 @@ def imports_of(path: Path) -> Iterator[Import]:
                     yield Import(node.lineno, target[0], (alias.name,) if here else ())
 
 
+def private_uses(path: Path) -> Iterator[str]:
+    """Yield what a module imports or reads of the package beyond its public names; dunder names are public."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names if alias.name.partition(".")[0] == ROOT.name]
+        elif isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").partition(".")[0] == ROOT.name):
+            module = (node.module or "").split(".")
+            inside = module if node.level else module[1:]
+            names = [".".join([*filter(None, inside), alias.name]) for alias in node.names]
+            yield from (f"{path.name}:{node.lineno} {name}" for name in names if name.partition(".")[0] in ADAPTERS)
+        elif isinstance(node, ast.Attribute) and not (isinstance(node.value, ast.Name) and node.value.id in _OWN):
+            names = [node.attr]
+        for name in names:
+            if any(part.startswith("_") and not part.endswith("__") for part in name.split(".")):
+                yield f"{path.name}:{node.lineno} {name}"
+
+
 def edges() -> set[tuple[str, str]]:
-    """Return which layer imports which other one."""
+    """Return which layer imports which other one; the adapters are left out."""
     return {
         (layer_of(module_parts(path)), layer_of(found.target))
         for path in FILES
+        if layer_of(module_parts(path)) not in ADAPTERS
         for found in imports_of(path)
         if found.package == ROOT.name and layer_of(found.target) != layer_of(module_parts(path))
     }

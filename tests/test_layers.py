@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from . import layers
-from .layers import FILES, LAYERS, ROOT, imports_of, layer_of, module_parts
+from .layers import ADAPTERS, FILES, LAYERS, ROOT, imports_of, layer_of, module_parts, private_uses
 
 STDLIB_ONLY = {"_errors"}
 # Which layers may import these. The portal asks asyncio whether it is called from its own loop.
@@ -23,7 +23,10 @@ FOREIGN = {
 }
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+LAYERED = [path for path in FILES if layer_of(module_parts(path)) not in ADAPTERS]
+
+
+@pytest.mark.parametrize("path", LAYERED, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_module_imports_only_from_layers_below(path: Path) -> None:
     layer = layer_of(module_parts(path))
     assert layer in LAYERS, f"{layer} is not in the list of layers"
@@ -37,6 +40,34 @@ def test_a_module_imports_only_from_layers_below(path: Path) -> None:
             assert layer in FOREIGN[package], f"{path.name}:{line} imports {package}"
         if layer in STDLIB_ONLY:
             assert package in sys.stdlib_module_names, f"{path.name}:{line} imports {package}"
+
+
+def test_adapters_of_frameworks_use_public_names_only() -> None:
+    adapters = [path for path in FILES if path not in LAYERED]
+    assert [use for path in adapters for use in private_uses(path)] == []
+    assert [path for path in adapters if path.parent != ROOT] == [], "an adapter is a single module"
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("from . import Backend, __version__", []),
+        ("from reinhardt_backends import Backend", []),
+        ("from .asgi import SessionMiddleware\nfrom .authoring import check_ttl", []),
+        ("import redis._private\nfrom django._x import y", []),
+        ("class A:\n    def f(self):\n        return self._x", []),
+        ("from ._redis import RedisBackend", ["_redis.RedisBackend"]),
+        ("from . import _errors", ["_errors"]),
+        ("from reinhardt_backends._redis import RedisBackend", ["_redis.RedisBackend"]),
+        ("import reinhardt_backends._redis", ["reinhardt_backends._redis"]),
+        ("def f(backend):\n    return backend._core", ["_core"]),
+        ("from .django import Cache", ["django.Cache"]),
+    ],
+)
+def test_private_names_in_an_adapter_are_found(source: str, found: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "adapter.py"
+    path.write_text(source)
+    assert [use.partition(" ")[2] for use in private_uses(path)] == found
 
 
 @pytest.mark.parametrize(
