@@ -124,7 +124,7 @@ async def _times_as_fast(ours: Call, theirs: Call, callers: int) -> float:
 async def on_redis(url: str, port: int) -> list[Line]:
     lines = []
     client = redis.asyncio.Redis.from_url(url, max_connections=1000)
-    storage = limits.aio.storage.RedisStorage(f"async+{url}")
+    storage = limits.aio.storage.RedisStorage(f"async+{url}", implementation="redispy")
     limiter = limits.aio.strategies.FixedWindowRateLimiter(storage)
     item = limits.parse(f"{PLENTY}/minute")
     theirs_cashews = cached_by_cashews(url)
