@@ -124,7 +124,8 @@ async def _times_as_fast(ours: Call, theirs: Call, callers: int) -> float:
 async def on_redis(url: str, port: int) -> list[Line]:
     lines = []
     client = redis.asyncio.Redis.from_url(url, max_connections=1000)
-    storage = limits.aio.storage.RedisStorage(f"async+{url}", implementation="redispy")
+    pool = redis.asyncio.ConnectionPool.from_url(url, max_connections=1000)
+    storage = limits.aio.storage.RedisStorage(f"async+{url}", connection_pool=pool, implementation="redispy")
     limiter = limits.aio.strategies.FixedWindowRateLimiter(storage)
     item = limits.parse(f"{PLENTY}/minute")
     theirs_cashews = cached_by_cashews(url)
