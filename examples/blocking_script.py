@@ -29,7 +29,7 @@ def digest_of(store: SyncBackend, customer: str) -> str:
 
 
 def work(store: SyncBackend, number: int) -> str | None:
-    """Handle one order, unless another thread took it; return who did."""
+    """Handle one order, unless another thread took it; return the name of the thread that did."""
     worker = threading.current_thread().name
     if not store.add(f"taken:{number}", worker, 60):
         return None

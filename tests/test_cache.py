@@ -154,7 +154,7 @@ async def test_invalidating_a_key(place: Place) -> None:
 
 @everywhere(*ALL)
 async def test_invalidating_a_tag(place: Place) -> None:
-    """Everything that has the tag, and nothing else, whoever asks for it and with whatever tags."""
+    """Everything that has the tag is invalidated, and nothing else, for every caller and any tags."""
     cache = place.make(Cache, ttl=60)
     counted = Counted(place)
     tags = {"a": ["x"], "b": ["x", "y"], "c": ["y"], "d": [], "e": ["x:y"]}
@@ -162,13 +162,13 @@ async def test_invalidating_a_tag(place: Place) -> None:
         await cache.get_or_set(key, counted.factory, tags=names)
     assert [await cache.get_or_set(key, counted.factory, tags=tags[key]) for key in tags] == [1, 2, 3, 4, 5]
     await cache.invalidate_tag("x")
-    # Those who name no tags are told of it as well.
+    # It also holds for callers that name no tags.
     assert await cache.get_or_set("a", counted.factory) == 6
     assert [await cache.get_or_set(key, counted.factory, tags=tags[key]) for key in "bcde"] == [7, 3, 4, 5]
     await cache.invalidate_tag("never used")
     await cache.invalidate_tag("y")
     assert [await cache.get_or_set(key, counted.factory, tags=tags[key]) for key in "bcde"] == [8, 9, 4, 5]
-    # What was stored without a tag is not what somebody wants who would invalidate it by one.
+    # A value stored without the tag does not satisfy a caller that names it.
     assert await cache.get_or_set("d", counted.factory, tags=["z"]) == 10
     await cache.invalidate_tag("z")
     assert await cache.get_or_set("d", counted.factory, tags=["z"]) == 11
@@ -225,7 +225,7 @@ async def test_a_stale_value_is_served_while_one_computes(place: Place) -> None:
     during: list[Any] = []
 
     async def asks_meanwhile() -> Any:
-        # While the new value is computed, everybody else gets the old one, and at once.
+        # While the new value is computed, all other callers get the old one immediately.
         if place.kind != "six":
             during.append(await get(other))
         during.extend(await place.at_once(3, get))
@@ -281,7 +281,7 @@ async def test_a_stale_value_is_served_while_one_computes(place: Place) -> None:
 
 
 @everywhere(*ON_FAKE_TIME)
-async def test_a_stale_value_is_for_those_who_ask_for_it(place: Place) -> None:
+async def test_a_stale_value_is_served_only_on_request(place: Place) -> None:
     cache = place.make(Cache, ttl=10)
     counted = Counted(place)
     assert await cache.get_or_set("k", counted.factory, stale=30) == 1
@@ -314,7 +314,7 @@ async def test_a_failed_refresh_leaves_the_stale_value(place: Place) -> None:
 
 
 @everywhere(*ALL)
-async def test_a_broken_value_is_computed_anew(place: Place) -> None:
+async def test_a_broken_value_is_computed_again(place: Place) -> None:
     cache = place.make(Cache, ttl=60)
     verbs = verbs_of(place)
     broken: list[Any] = [
@@ -367,7 +367,7 @@ async def test_a_value_that_could_not_be_read_back_is_refused(place: Place) -> N
 
 
 class Faulty(Comparing):
-    """Raises an error where it is told to."""
+    """Raises an error on request."""
 
     error: Exception | None = None
     verbs: tuple[str, ...] = ()
@@ -414,7 +414,7 @@ async def test_it_works_while_the_store_is_away(place: Place) -> None:
             backend.error, backend.verbs = error, verbs
             for options in ({}, {"tags": ["t"]}, {"stale": 5}):
                 got = await place.at_once(5, partial(cache.get_or_set, f"k{options}", counted.factory, int, **options))
-                # Those who ask at once still share one computation.
+                # Simultaneous callers still share one computation.
                 assert len(set(got)) == 1 or (place.runtime == "sync" and len(set(got)) < 5)
                 assert await get("k") == 7
             backend.error = None
@@ -500,7 +500,7 @@ async def test_arguments_are_checked_first(place: Place) -> None:
 
 @pytest.mark.parametrize("kind", [lambda store: store, Comparing, SixVerbs], ids=["memory", "comparing", "six"])
 def test_a_blocking_cache_calls_in_the_callers_thread(kind: Callable[[MemoryBackend], Backend]) -> None:
-    """What computes a value may use the store and the cache itself, whatever backend it is."""
+    """A factory may use the store and the cache itself, on any backend."""
     backend = SyncBackend(kind(MemoryBackend()))
     cache = SyncCache(backend, ttl=60)
 

@@ -84,7 +84,7 @@ def test_how_an_argument_is_spelled(argument: Any, text: str) -> None:
 
 @everywhere("memory", "redis")
 async def test_an_address_as_an_argument(place: Place) -> None:
-    """Its key can be told, so that what is kept for it can be invalidated."""
+    """Its key is known, so its value can be invalidated."""
     cache = place.make(Cache, ttl=60)
     calls: list[str] = []
 
@@ -205,7 +205,7 @@ def test_two_functions_may_not_have_one_template() -> None:
     with pytest.raises(ValueError, match="would share"):
         make("shared:{a}")
     assert [one(5) for one in shared] == [5, 5]
-    # Another cache has keys of its own, and a template that nobody got is free.
+    # Another cache has keys of its own, and a template that was refused stays free.
     SyncCache(MemoryBackend(), ttl=60).cached(key="user:{a}")(lambda a: a)
     with pytest.raises(TypeError):
         cache.cached(key="free:{a}", type=5)(lambda a: a)
@@ -226,7 +226,7 @@ def test_a_module_may_be_loaded_again() -> None:
 
 @everywhere("memory", "redis", "six")
 async def test_tags_are_plain_labels(place: Place) -> None:
-    """Formatted as ``str.format`` does, whatever is in the arguments."""
+    """Formatted as ``str.format`` does, with any arguments."""
     cache = place.make(Cache, ttl=60)
     calls: list[Any] = []
 
@@ -316,7 +316,7 @@ def test_a_class_method_that_is_decorated_inside_names_its_key() -> None:
             return cls.kind
 
     assert Base.get(1) == "base"
-    # From Python 3.13 on, what a class method wraps is not told of the class.
+    # From Python 3.13 on, the function inside a class method does not learn its class.
     arguments = (1,) if sys.version_info < (3, 13) else (Base, 1)
     assert Base.get.key(*arguments) == "base:1"
 

@@ -1,4 +1,4 @@
-"""``Cache``: one computation for all who ask at once, whoever is cancelled, interrupted or killed meanwhile."""
+"""``Cache``: one computation for all simultaneous callers, even if some are cancelled, interrupted or killed."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ async def test_an_error_reaches_all_and_is_not_kept(place: Place) -> None:
 
 @everywhere(*ALL)
 async def test_what_is_invalidated_meanwhile_is_not_kept(place: Place) -> None:
-    """Who asked before may get the value; who asks after gets one that was computed after, and so do all later."""
+    """Callers from before may get the value; callers from after get one that was computed after."""
     cache = place.make(Cache, ttl=60)
     for how in ("key", "tag"):
         source = [1]
@@ -255,7 +255,7 @@ async def test_what_another_cache_invalidates_meanwhile_is_not_kept(place: Place
 
 @everywhere(*LEASING)
 async def test_no_lease_is_left(place: Place) -> None:
-    """Whether the value was computed or not: nobody waits for somebody who is gone."""
+    """Whether the value was computed or not, no caller waits for one that is gone."""
     cache = place.make(Cache, ttl=60)
 
     def fail(_: int) -> Any:
@@ -373,8 +373,8 @@ async def test_a_value_may_need_others(place: Place) -> None:
 
 
 @on_each
-async def test_a_cancelled_leader_fails_nobody(cache: Cache, store: Backend) -> None:
-    """One of those who wait computes the value instead; no lease is left either."""
+async def test_a_cancelled_leader_fails_no_other_caller(cache: Cache, store: Backend) -> None:
+    """One of the waiting callers computes the value instead; no lease is left."""
     started = anyio.Event()
     leader = anyio.CancelScope()
     got: list[int] = []
@@ -417,7 +417,7 @@ async def test_a_cancelled_leader_leaves_no_lease(cache: Cache, store: Backend) 
 
 
 @on_each
-async def test_a_cancelled_waiter_stops_nobody(cache: Cache, store: Backend) -> None:
+async def test_a_cancelled_waiter_stops_no_other_caller(cache: Cache, store: Backend) -> None:
     started, gate = anyio.Event(), anyio.Event()
     waiters = anyio.CancelScope()
     got: list[int] = []
@@ -451,7 +451,7 @@ async def test_a_cancelled_waiter_stops_nobody(cache: Cache, store: Backend) -> 
 
 @on_each
 async def test_cancelling_at_any_step_leaves_it_in_order(cache: Cache, store: Backend) -> None:
-    """Whatever the leader is doing: nobody waits for it any more, and the value is computed by who asks next."""
+    """Whatever the leader is doing, no caller waits for it any more, and the next caller computes the value."""
     for step in range(12):
 
         async def compute() -> int:
@@ -496,8 +496,8 @@ def test_a_closed_coroutine_waits_for_nothing() -> None:
     assert cache._engine.flights._table == {}
 
 
-def test_a_leader_that_is_interrupted_fails_nobody() -> None:
-    """Ctrl-C in one thread is that thread's; those who wait compute the value."""
+def test_an_interrupted_leader_fails_no_other_caller() -> None:
+    """Ctrl-C ends the call of its own thread only; a waiting caller computes the value."""
     cache = SyncCache(MemoryBackend(), ttl=60)
     started, gate = threading.Event(), threading.Event()
     got: list[int] = []
@@ -628,8 +628,8 @@ def test_one_of_many_processes_computes(server: Server, options: str) -> None:
     assert answers == ["1 2 3 4 5\n"] * 4
 
 
-def test_a_process_that_died_holds_up_nobody_for_long(server: Server) -> None:
-    """Its lease expires on the server's clock, and who waits computes the value."""
+def test_a_process_that_died_does_not_hold_up_others_for_long(server: Server) -> None:
+    """Its lease expires on the server's clock, and a waiting caller computes the value."""
     prefix = f"{os.getpid()}-died:"
     program = (
         "import os, sys\n"

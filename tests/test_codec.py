@@ -620,7 +620,7 @@ def typed_values(draw: st.DrawFn, depth: int = 2) -> tuple[Any, Any]:
         type_, values = draw(st.sampled_from(SCALARS))
         return type_, draw(values)
     inner, value = draw(typed_values(depth=depth - 1))
-    # Copies, so that several members are of one type: making them anew would give each a type of its own.
+    # Copies, so that several members share one type: creating each again would give it a type of its own.
     members = [copy.deepcopy(value) for _ in range(draw(st.integers(0, 3)))]
     if shape == "list":
         return list[inner], members

@@ -28,7 +28,7 @@ WAIT = 20
 
 
 @pytest.mark.anyio
-async def test_a_signal_wakes_all_who_wait_for_it() -> None:
+async def test_a_signal_wakes_all_its_waiters() -> None:
     signal = Signal()
     woken: list[bool] = []
 

@@ -55,7 +55,7 @@ class TestBoundedMemory(OnFakeTime):
 
 
 class TestOtherPolicies(TestBoundedMemory):
-    """The other ways to choose who is evicted."""
+    """The other eviction policies."""
 
     @pytest.fixture(params=["lfu", "fifo"])
     def backend(self, request: pytest.FixtureRequest, clock: FakeClock) -> Backend:
@@ -94,7 +94,7 @@ class TestSixVerbs(OnFakeTime):
 
 
 class TestNamespaceOfSixVerbs(OnFakeTime):
-    """A namespace of such a subclass. It is the view that is closed, whatever the backend does."""
+    """A namespace of such a subclass. Closing it closes the view only."""
 
     provides = frozenset({"aclose"})
 

@@ -122,7 +122,7 @@ def test_what_is_filed_is_taken_soon_after_its_expiry() -> None:
 
 
 def test_what_lies_beyond_the_ring_goes_round_again() -> None:
-    """A key with a ttl past the reach of the ring is handed out early, to be filed anew."""
+    """A key with a ttl past the reach of the ring is handed out early and filed again."""
     ring, now, expiry, rounds = ExpiryRing(0.0), 0.0, 100_000.0, 0
     ring.file("k", expiry, now)
     while now < expiry:

@@ -186,7 +186,7 @@ async def test_the_token_grows_when_it_expires(place: Place) -> None:
 
 
 class Stalling(Comparing):
-    """A backend that lets the clock run before its token is read, as often as told."""
+    """A backend that lets the clock run before its token is read, a given number of times."""
 
     stalls = 0
     clock: FakeClock
@@ -261,7 +261,7 @@ async def test_a_cancelled_block_releases_it() -> None:
 
 
 class Failing(Comparing):
-    """A backend whose writes are applied and not answered, as often as told."""
+    """A backend whose writes are applied and not answered, a given number of times."""
 
     failing: BaseException | None = None
 
@@ -309,7 +309,7 @@ async def test_what_is_given_back_is_given_back_though_cancelled() -> None:
 
 @everywhere(*ALL)
 async def test_a_wait_ends_in_time(place: Place) -> None:
-    """Whether it waits for the store or for others who use the same object."""
+    """Whether it waits for the store or for other users of the same object."""
     holder, lock = place.make(Lock, "x", ttl=60), place.make(Lock, "x", ttl=60)
     await holder.acquire()
     assert await place.at_once(3, lambda: lock.acquire(timeout=0.02)) == [False] * 3
@@ -318,7 +318,7 @@ async def test_a_wait_ends_in_time(place: Place) -> None:
 
 
 def test_a_lock_is_shared_by_loops_and_threads() -> None:
-    """One object, on asyncio and trio at once: nobody is forgotten."""
+    """One object, on asyncio and trio at once: each waiter gets the lock."""
     lock = Lock(MemoryBackend(), "x", ttl=60)
     tokens: list[int | None] = []
 
@@ -375,7 +375,7 @@ for _ in range(20):
 
 
 def test_processes_exclude_each_other(server: Server) -> None:
-    """What is read and written within the lock is lost by nobody, and the tokens grow with what was done."""
+    """No update within the lock is lost, and the tokens grow in the order of the updates."""
     command = [sys.executable, "-c", PROGRAM, server.url]
     processes = [subprocess.Popen(command, stdin=subprocess.PIPE, text=True) for _ in range(4)]
     for process in processes:

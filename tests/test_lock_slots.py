@@ -1,4 +1,4 @@
-"""The two keys of a ``Lock`` share a slot of a cluster, whatever stands in its name, prefix and namespace."""
+"""The two keys of a ``Lock`` share a slot of a cluster, for any name, prefix and namespace."""
 
 from __future__ import annotations
 

@@ -194,7 +194,7 @@ USES: dict[str, Callable[[MemoryBackend, int], Awaitable[Any]]] = {
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
 @pytest.mark.parametrize("options", [{}, {"maxsize": 10**6}], ids=["unbounded", "bounded"])
 def test_mere_use_frees_memory(use: Callable[[MemoryBackend, int], Awaitable[Any]], options: Any) -> None:
-    """Expired keys go a bounded number a call, whatever is called, until none is left."""
+    """Each call of any verb removes a bounded number of expired keys, until none is left."""
     clock = FakeClock()
     backend = MemoryBackend(clock=clock, **options)
     drive(backend.set("stays", 1))
@@ -234,7 +234,7 @@ def test_memory_is_given_back() -> None:
 
 @pytest.mark.parametrize("ttl", [None, 60, "other", KEEP_TTL])
 def test_one_key_overwritten_holds_one_entry(backend: MemoryBackend, clock: FakeClock, ttl: Any) -> None:
-    """A key that is overwritten again and again, with whatever ttl, takes the memory of one."""
+    """A key that is overwritten many times, with any ttl, takes the memory of one key."""
     drive(backend.set("k", "value", 60))
     gc.collect()
     tracemalloc.start()
@@ -272,7 +272,7 @@ def test_entries_are_nothing_to_the_garbage_collector(backend: MemoryBackend) ->
         assert not gc.is_tracked(backend._data[f"k{number}"])
 
 
-def test_expired_counters_start_anew(backend: MemoryBackend, clock: FakeClock) -> None:
+def test_expired_counters_start_again(backend: MemoryBackend, clock: FakeClock) -> None:
     """A fixed window: the counter expires with its first ttl and starts again."""
     for _ in range(3):
         assert [drive(backend.increment("k", 10)) for _ in range(3)] == [1, 2, 3]
@@ -301,7 +301,7 @@ def test_the_least_recently_used_goes() -> None:
 
 
 def test_the_least_frequently_used_goes() -> None:
-    """lfu: who was used least goes first."""
+    """lfu: the least used key is evicted first."""
     backend = MemoryBackend(maxsize=3, policy="lfu")
     drive(backend.set_many({"a": 1, "b": 2, "c": 3}))
     for key, times in (("a", 3), ("b", 1), ("c", 2)):

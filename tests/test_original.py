@@ -69,7 +69,7 @@ async def test_increment(world: World) -> None:
 
 
 async def test_increment_with_ttl(world: World) -> None:
-    """A counter with a ttl starts anew once it has run out."""
+    """A counter with a ttl starts again after it has expired."""
     assert await world.backend.increment("counter", timedelta(milliseconds=100)) == 1
     assert await world.backend.increment("counter", timedelta(milliseconds=100)) == 2
     world.clock.advance(0.1)

@@ -349,7 +349,7 @@ def test_one_portal_may_call_the_other() -> None:
     assert PortalRunner("asyncio").call(nested) == 5
 
 
-def test_a_loop_that_is_stopped_leaves_nobody_waiting_and_is_started_anew() -> None:
+def test_a_stopped_loop_leaves_no_caller_waiting_and_is_started_again() -> None:
     ported = PortalRunner("asyncio")
     waiting = threading.Event()
     ended: list[BaseException] = []
@@ -939,7 +939,7 @@ def test_a_child_process_is_not_hurt_by_a_lock_that_was_held() -> None:
     assert output_of(process) == ["5"]
 
 
-def test_the_interpreter_ends_silently_whatever_is_open(runtime: str) -> None:
+def test_the_interpreter_ends_silently_with_anything_open(runtime: str) -> None:
     process = start(
         """
         import atexit

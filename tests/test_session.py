@@ -790,7 +790,7 @@ def test_any_data_is_saved_again_and_again(steps: list[dict[str, Any]]) -> None:
     )
 )
 def test_a_store_behaves_as_its_model(steps: list[tuple[str, int]]) -> None:  # noqa: C901 - a model is one story
-    """Whatever is done in whatever order: exactly those ids load that a simple model says."""
+    """After any operations in any order, exactly the ids of a simple model load."""
     clock = FakeClock()
     store = SyncSessionStore(MemoryBackend(clock=clock), ANYTHING, ttl=10, absolute_ttl=25)
     sessions: list[Session[ANYTHING]] = []

@@ -1,4 +1,4 @@
-"""What sessions cost a server: bounded commands and bytes for each call, whatever the number of sessions of a user."""
+"""What sessions cost a server: bounded commands and bytes for each call, however many sessions a user has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The index of a user: each atomic step does the same in Lua as in Python, whatever the store holds."""
+"""The index of a user: each atomic step does the same in Lua as in Python, for any state of the store."""
 
 from __future__ import annotations
 

@@ -391,7 +391,7 @@ def every_verb_of_six(face: SyncBackend) -> None:
     assert list(face.scan()) == []
 
 
-def test_a_class_that_says_so_and_suspends_all_the_same_is_told() -> None:
+def test_a_class_that_declares_no_suspension_and_suspends_is_an_error() -> None:
     class Pause:
         def __await__(self) -> Generator[None, None, None]:
             yield

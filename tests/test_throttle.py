@@ -313,7 +313,7 @@ async def test_windows_of_several_rates_end_one_by_one(place: Place) -> None:
 
 
 @everywhere("comparing")
-async def test_a_clock_that_is_set_back_denies_nobody_for_ever(place: Place) -> None:
+async def test_a_clock_that_is_set_back_does_not_deny_forever(place: Place) -> None:
     for algorithm in ALGORITHMS:
         with pytest.MonkeyPatch.context() as patch:
             before, after = FakeClock(10**9), FakeClock(10**6)
@@ -374,7 +374,7 @@ async def test_wait_gives_up_at_once_if_it_takes_too_long(place: Place) -> None:
 
 
 @everywhere("redis", "memory")
-async def test_all_who_wait_come_through_in_time(place: Place) -> None:
+async def test_all_waiters_are_allowed_in_time(place: Place) -> None:
     """Really: ten hits at five in 50 ms take three windows, or two if the first is met."""
     backend = place.store if place.kind == "redis" else MemoryBackend()
     throttle = place.make(Throttle, "5/50ms", backend=backend)
@@ -469,7 +469,7 @@ async def test_what_others_wrote_under_its_keys_does_not_stop_it(place: Place) -
 
 
 @everywhere("memory", "redis")
-async def test_a_counter_without_an_expiry_does_not_deny_for_ever(place: Place) -> None:
+async def test_a_counter_without_an_expiry_does_not_deny_forever(place: Place) -> None:
     throttle = place.make(Throttle, "2/h")
     await place.verbs.set("throttle:fixed-window:2/h:k", 100)
     assert not await throttle.allow("k")
@@ -729,7 +729,7 @@ def test_a_bucket_that_is_always_drained_gives_exactly_its_rate(limit: int) -> N
 
 
 @given(moves=MOVES, rate=RATE, algorithm=st.sampled_from(ALGORITHMS))
-def test_who_comes_back_when_told_is_allowed(moves: list[Any], rate: Rate, algorithm: Any) -> None:
+def test_a_caller_that_waits_for_retry_after_is_allowed(moves: list[Any], rate: Rate, algorithm: Any) -> None:
     """``retry_after`` is long enough, and a millisecond less is not, but for the rounding of an expiry."""
     played = Played(lambda memory: memory, rate, algorithm=algorithm)
     played.play(moves)

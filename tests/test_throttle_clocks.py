@@ -83,7 +83,7 @@ def test_clocks_apart_let_no_more_through_than_the_rate_gives_meanwhile(
 @pytest.mark.parametrize(("algorithm", "rates"), OVER_A_USERS_BACKEND)
 @pytest.mark.parametrize("back", [0.001, 0.4, 0.7, 1.5, 3600, 10**8])
 @pytest.mark.parametrize("after", [0.0, 0.5])
-def test_a_clock_that_is_set_back_forgets_nothing_and_makes_nobody_wait_longer(
+def test_a_clock_that_is_set_back_forgets_no_hit_and_lengthens_no_wait(
     algorithm: Any, rates: tuple[str, ...], back: float, after: float
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -112,10 +112,10 @@ def test_a_clock_that_is_set_back_forgets_nothing_and_makes_nobody_wait_longer(
     rate=st.builds(Rate, st.integers(1, 5), st.integers(100, 2000).map(lambda ms: ms / 1000)),
     algorithm=st.sampled_from(["gcra", "sliding-window"]),
 )
-def test_whatever_a_clock_does_a_denied_hit_is_allowed_when_it_was_said_to_be(
+def test_a_denied_hit_is_allowed_after_retry_after_on_any_clock(
     moves: list[tuple[int, int]], rate: Rate, algorithm: Any
 ) -> None:
-    """One clock, set back now and then; nobody else hits meanwhile."""
+    """One clock is set back now and then; there are no other hits."""
     with pytest.MonkeyPatch.context() as patch:
         machines = Machines(patch, algorithm, rate)
         behind = 0.0
@@ -130,7 +130,7 @@ def test_whatever_a_clock_does_a_denied_hit_is_allowed_when_it_was_said_to_be(
 
 
 @everywhere("redis")
-async def test_a_step_of_the_servers_clock_shuts_nobody_out(place: Place) -> None:
+async def test_a_step_of_the_servers_clock_locks_no_caller_out(place: Place) -> None:
     """After a step back of an hour a key lives for an hour longer; a denied hit sets that right."""
     throttle = place.make(Throttle, "2/300ms")
     for key, call in (("a", throttle.hit), ("b", throttle.allow), ("c", throttle.peek)):

@@ -1,4 +1,4 @@
-"""``ThrottleResult``: what a client is told, and what becomes of a client that obeys."""
+"""``ThrottleResult``: the header fields, and how a client that obeys them fares."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ THROTTLES: list[tuple[Any, tuple[str, ...]]] = [
 ]
 
 
-def told(result: Any, field: str) -> list[dict[str, int]]:
+def fields(result: Any, field: str) -> list[dict[str, int]]:
     """Return the parameters of a field, policy by policy."""
     return [
         {name: int(value) for name, value in re.findall(r";(\w)=(\d+)", item)}
@@ -43,7 +43,7 @@ def test_a_client_that_obeys_the_fields_is_never_refused_and_never_waits_a_perio
         result = drive(throttle.hit("k"))
         assert result.allowed
         hits += 1
-        spent = [item for item in told(result, "RateLimit") if item["r"] == 0]
+        spent = [item for item in fields(result, "RateLimit") if item["r"] == 0]
         if spent:
             clock.advance(max(item["t"] for item in spent))
         else:
@@ -59,8 +59,8 @@ def test_a_client_that_obeys_the_fields_is_never_refused_and_never_waits_a_perio
 def test_a_client_that_keeps_the_policy_is_never_refused(algorithm: Any, rates: tuple[str, ...]) -> None:
     clock = FakeClock()
     throttle = Throttle(MemoryBackend(clock=clock), *rates, algorithm=algorithm)
-    (slowest,) = sorted(told(drive(throttle.peek("k")), "RateLimit-Policy"), key=lambda it: it["q"] / it["w"])[:1]
-    burst = min(item["q"] for item in told(drive(throttle.peek("k")), "RateLimit-Policy"))
+    (slowest,) = sorted(fields(drive(throttle.peek("k")), "RateLimit-Policy"), key=lambda it: it["q"] / it["w"])[:1]
+    burst = min(item["q"] for item in fields(drive(throttle.peek("k")), "RateLimit-Policy"))
     for _ in range(50):
         for _ in range(burst):
             assert drive(throttle.allow("k"))

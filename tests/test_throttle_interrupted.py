@@ -21,7 +21,7 @@ SECONDS = 0.5
 
 @contextmanager
 def interrupting(handler: Callable[[], object]) -> Iterator[None]:
-    """Call a handler every half millisecond or so, in the middle of whatever this thread does."""
+    """Call a handler every half millisecond or so, while this thread runs."""
     before = signal.signal(signal.SIGALRM, lambda *_: handler())
     signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
     try:

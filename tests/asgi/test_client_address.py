@@ -50,7 +50,7 @@ def test_several_fields_are_one_list() -> None:
 @example(["unknown", "10.0.0.1", '"'])
 @example(["1," * 30_000])
 def test_what_a_client_sends_never_changes_its_key(spoofed: list[str]) -> None:
-    """The proxy appends the true address to whatever the client has made up, in one field or in several."""
+    """The proxy appends the true address to what the client has sent, in one field or in several."""
     assert behind(*spoofed, "203.0.113.7") == "203.0.113.7"
     assert behind(",".join([*spoofed, " 203.0.113.7"])) == "203.0.113.7"
     assert behind(*spoofed, client=("203.0.113.7", 5)) == "203.0.113.7"

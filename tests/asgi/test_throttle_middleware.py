@@ -84,7 +84,7 @@ async def test_a_spoofed_header_does_not_help(throttle: Throttle) -> None:
     assert statuses == [200, 200, 429, 429]
 
 
-async def test_clients_behind_a_trusted_proxy_are_told_apart(throttle: Throttle) -> None:
+async def test_clients_behind_a_trusted_proxy_have_keys_of_their_own(throttle: Throttle) -> None:
     app = ThrottleMiddleware(hello, throttle, trusted_proxies=["203.0.113.7"])
     statuses = []
     for address in ("192.0.2.1", "192.0.2.1", "6.6.6.6, 192.0.2.1", "192.0.2.2"):
@@ -122,7 +122,7 @@ async def test_what_lifespan_says_passes_through_untouched(throttle: Throttle) -
     assert len(seen) == 5
 
 
-async def test_a_websocket_counts_and_is_told(throttle: Throttle) -> None:
+async def test_a_websocket_counts_and_is_refused(throttle: Throttle) -> None:
     answer = await call(ThrottleMiddleware(hello, throttle), websocket())
     assert answer.kinds == ["websocket.accept"]
     assert answer["ratelimit"] == '"2/min";r=1;t=60'
@@ -261,7 +261,7 @@ async def test_a_refusal_may_be_a_response_of_a_framework(throttle: Throttle, sc
     assert (answer.status, json.loads(answer.body), answer["retry-after"]) == (429, {"limit": 2, "path": "/"}, "60")
 
 
-async def test_a_websocket_that_cannot_have_a_response_is_closed_whatever_the_body(throttle: Throttle) -> None:
+async def test_a_websocket_that_cannot_have_a_response_is_closed(throttle: Throttle) -> None:
     answer = await refused(throttle, lambda scope, result: JSONResponse({}), websocket())
     assert answer.messages == [{"type": "websocket.close", "code": 1013, "reason": "Too Many Requests"}]
 

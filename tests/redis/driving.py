@@ -48,7 +48,7 @@ def links(client: Client) -> list[Link]:
 
 
 def assert_idle(client: Client) -> None:
-    """Nothing is in flight, nobody waits, and no role is taken."""
+    """Nothing is in flight, no caller waits, and no role is taken."""
     for link in links(client):
         mux = link.mux
         assert not mux.live

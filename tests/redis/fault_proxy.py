@@ -215,7 +215,7 @@ class FaultProxy:
             self._selector.register(pair.client, selectors.EVENT_READ, lambda: self._upwards(pair))
 
     def _client_gone(self, pair: _Pair) -> None:
-        # Held bytes are on their way, whatever becomes of their sender.
+        # Held bytes are delivered even if their sender is gone.
         if pair.holding and pair.held:
             pair.client_gone = True
             self._selector.unregister(pair.client)

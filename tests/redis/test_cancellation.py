@@ -183,7 +183,7 @@ def test_cancelled_by_asyncio_at_every_turn(server: Server, runtime: str) -> Non
 
 
 async def _connecting(url: str) -> None:
-    """Cancel the caller that connects for everybody."""
+    """Cancel the caller that connects for all callers."""
     for turns in range(12):
         client = client_for(url)
         scope = anyio.CancelScope()

@@ -75,7 +75,7 @@ async def test_a_read_on_a_path_that_died_is_sent_again_on_a_new_connection(at: 
 
 @on_every_runtime
 async def test_a_write_on_a_path_that_died_never_lands_after_a_newer_one(at: Runtime, proxy: FaultProxy) -> None:
-    """The first copy is held on its way. It is sent again, and the server is told to forget the old connection."""
+    """The first copy is held on its way. It is sent again, after the server has ended the old connection."""
     backend = at.open(proxy.url, timeout=8.0, prefix=f"{at.name}:")
     await backend.set("k", 0)
     proxy.strike(Fault.HOLD)

@@ -18,7 +18,7 @@ from .runtimes import Runtime, on_every_runtime, timed
 
 
 @on_every_runtime
-async def test_a_node_of_a_cluster_is_refused_at_once_and_told_how_to_connect(at: Runtime) -> None:
+async def test_a_node_of_a_cluster_is_refused_with_the_url_to_use(at: Runtime) -> None:
     with running(None, "--cluster-enabled", "yes", "--cluster-port", str(free_port())) as node:
         for protocol in (2, 3):
             backend = at.open(node.url, protocol=protocol, timeout=5.0)

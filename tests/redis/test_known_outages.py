@@ -142,7 +142,7 @@ def _in_thread(function: Any) -> None:
 
 @on_every_runtime
 async def test_a_shorter_deadline_ends_its_own_call_only(at: Runtime, own_server: Server) -> None:
-    """A server that pauses for less than the timeout of the backend loses no patient call, whoever else gives up."""
+    """A pause shorter than the timeout of the backend loses no patient call, even if other callers give up."""
     backend = at.open(own_server.url, timeout=5.0)
     await backend.set("k", "value")
     hasty = backend.with_timeout(0.1)

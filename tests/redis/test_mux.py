@@ -15,7 +15,7 @@ from reinhardt_backends._redis._protocol import NOTHING, Push
 
 
 class Bench:
-    """A mux with a parser made of a list, and a record of who was woken."""
+    """A mux with a parser made of a list, and a record of the waiters that were woken."""
 
     def __init__(self) -> None:
         self.woken: list[Slot] = []
@@ -65,14 +65,14 @@ def test_a_dropped_slot_swallows_its_reply() -> None:
     assert not bench.mux.slots
 
 
-def test_a_reply_that_nobody_asked_for_is_reported() -> None:
+def test_an_unexpected_reply_is_reported() -> None:
     bench = Bench()
     bench.call()
     assert not bench.replies(b"a", b"unexpected")
     assert bench.mux.unexpected == b"unexpected"
 
 
-def test_a_push_message_answers_nobody() -> None:
+def test_a_push_message_answers_no_call() -> None:
     bench = Bench()
     slot = bench.call()
     assert bench.replies(Push([b"invalidate"]), b"a")
@@ -127,7 +127,7 @@ def test_losing_the_connection_ends_every_live_slot() -> None:
 
 
 @pytest.mark.parametrize("seed", range(200))
-def test_whatever_is_dropped_or_late_every_reply_finds_its_own_slot(seed: int) -> None:
+def test_every_reply_finds_its_own_slot_beside_dropped_and_late_ones(seed: int) -> None:
     rng = random.Random(seed)
     bench = Bench()
     sent: deque[int] = deque()

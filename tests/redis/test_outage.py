@@ -36,7 +36,7 @@ pytestmark = pytest.mark.anyio
 PASSWORD = "s3cr:t@pa/ss"
 
 
-async def test_refused_is_told_at_once_with_the_address() -> None:
+async def test_a_refused_connection_is_reported_with_the_address() -> None:
     port = free_port()
     client = client_for(f"redis://127.0.0.1:{port}")
     began = time.monotonic()
@@ -62,7 +62,7 @@ async def test_no_unix_socket() -> None:
     await client.aclose()
 
 
-async def test_all_who_wait_for_a_connection_share_its_failure() -> None:
+async def test_all_waiters_for_a_connection_share_its_failure() -> None:
     with listening(lambda _: None) as peer:
         client = client_for(peer.url)
         failures = []
@@ -140,7 +140,7 @@ async def test_one_timer_ends_everyone_in_time() -> None:
         await client.aclose()
 
 
-async def test_a_late_reply_goes_to_nobody_else() -> None:
+async def test_a_late_reply_goes_to_no_other_call() -> None:
     late = threading.Event()
 
     def handler(connection: Any) -> None:
@@ -233,7 +233,7 @@ async def test_a_restart_between_calls_is_not_noticed(own_server: Server) -> Non
 
 
 async def test_a_restart_in_the_middle_of_calls_counts_nothing_twice(own_server: Server) -> None:
-    """Each call counts a key of its own, so that whatever the server forgot, none may ever be seen at 2."""
+    """Each call counts a key of its own, so none may ever be 2, even if the server lost some."""
     client = client_for(own_server.url, timeout=10)
     stop = False
     begun = answered = 0
@@ -344,7 +344,7 @@ async def test_what_passes_is_waited_out(word: bytes) -> None:
         await client.aclose()
 
 
-async def test_what_does_not_pass_is_told_at_the_deadline() -> None:
+async def test_what_does_not_pass_is_reported_at_the_deadline() -> None:
     def handler(connection: Any) -> None:
         greet(connection)
         while connection.recv(65536):

@@ -127,7 +127,7 @@ async def test_foreign_keys_that_are_not_text_are_passed_over(server: Server, ba
 @pytest.mark.anyio
 @pytest.mark.parametrize("prefix", ["a*", "a?", "a[b]", "a\\", "a[^b]", "ü*", "a\\*", "[", "*"])
 async def test_clear_takes_its_prefix_to_the_letter(server: Server, bare: redis.Redis, prefix: str) -> None:
-    """However the prefix is spelled, nobody else's keys go."""
+    """However the prefix is spelled, no other keys are removed."""
     others = ["ab", "abc", "a", "ac", "a[", "üx", "a\\x", "b", "x" + prefix]
     for key in others:
         bare.set(key, "1")
@@ -349,7 +349,7 @@ def test_no_error_of_making_one_shows_the_password(spelling: str) -> None:
 
 
 @pytest.mark.anyio
-async def test_wrong_credentials_are_told_without_the_password() -> None:
+async def test_wrong_credentials_are_reported_without_the_password() -> None:
     with running(None, "--requirepass", "right") as server:
         async with RedisBackend(f"redis://:wr0ng-one@127.0.0.1:{server.port}/0") as backend:
             with pytest.raises(AuthenticationError) as refused:
@@ -553,7 +553,7 @@ def test_numbers_are_sent_as_their_text() -> None:
 
 
 def test_closing_cuts_a_blocking_caller_off_in_its_handshake() -> None:
-    """The server accepted and says nothing; who closes is the reason, not the server."""
+    """The server accepted and says nothing; the error names the closing, not the server."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         backend = RedisBackend(f"redis://127.0.0.1:{silent.getsockname()[1]}")
         ends: list[BaseException] = []

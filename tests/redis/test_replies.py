@@ -138,7 +138,7 @@ async def test_a_renewal_of_a_value_that_cannot_be_read_is_taken_back(at: Runtim
 async def test_taking_a_renewal_back_never_touches_another_callers_key(
     at: Runtime, server: Server, other_ttl: float | None
 ) -> None:
-    """Between the two steps another caller writes the very same value anew, with whatever ttl."""
+    """Between the two steps another caller writes the same value again, with any ttl."""
     writer = at.open(server.url, prefix=f"{at.name}-{other_ttl}:")
 
     def handler(connection: socket.socket) -> None:

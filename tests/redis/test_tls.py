@@ -212,7 +212,7 @@ async def test_another_host_name_is_refused(server: Server) -> None:
         await client.aclose()
 
 
-async def test_a_server_without_tls_is_told_so(server: Server) -> None:
+async def test_a_server_without_tls_is_named_in_the_error(server: Server) -> None:
     client = client_for(f"rediss://127.0.0.1:{server.port}", connect_timeout=0.5)
     with pytest.raises(BackendConnectionError):
         await client.call(READ, "PING")
@@ -281,7 +281,7 @@ async def test_a_break_in_the_middle_of_a_call_is_unknown(authority: Authority) 
         await client.aclose()
 
 
-async def test_a_cancelled_large_write_breaks_nobody(server: Server, authority: Authority) -> None:
+async def test_a_cancelled_large_write_breaks_no_other_call(server: Server, authority: Authority) -> None:
     with _proxied(server, authority.server_context()) as url:
         client = client_for(url, ssl_context=authority.client_context(), timeout=20)
         for turns in range(8):
