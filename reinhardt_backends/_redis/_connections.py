@@ -270,7 +270,7 @@ class Node:
 
     def _observe(self) -> None:
         """Begin to learn about the server."""
-        self.health = Health(self.options.timeout)
+        self.health = Health(self.options.timeout, self.options.location)
         sentinels = self.options.sentinels
         self._locator = None if sentinels is None else Locator(self.options, sentinels, self.health)
 

@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from redis.backoff import FullJitterBackoff
 
+from .._backend import INFO, WARNING, LimitedRecord, write_record
 from .._errors import (
     BackendClosedError,
     BackendConnectionError,
@@ -48,6 +49,9 @@ BRIEF: Final = 0.04
 #: After how many seconds without trouble an outage that is not known yet begins afresh.
 GAP: Final = 1.0
 
+_RECONNECTED: Final = LimitedRecord("redis", INFO, "reconnected to %s")
+_UNKNOWN: Final = LimitedRecord("redis", WARNING, "%s has not answered a write, which may have been applied")
+
 _BACKOFF: Final = FullJitterBackoff(cap=0.5, base=0.02)
 _PING: Final = pack((b"PING",))
 _AGE: Final = re.compile(rb"\bage=(\d+)")
@@ -64,8 +68,11 @@ def backoff(failures: int) -> float:
 class Outage:
     """Whether a server is known to be out of service in one way. Shared by all loops and threads.
 
+    Its beginning and its end are logged, once each.
+
     Args:
         patience: For how many seconds calls must have waited.
+        location: Where the server is, for the log.
         text: What the server does not do, for error messages.
         changed: Called when the outage has become known, or is over.
         heard: Says whether the server has sent something since it was asked last.
@@ -73,9 +80,11 @@ class Outage:
 
     __slots__ = (
         "_changed",
+        "_failed",
         "_heard",
         "_last",
         "_last_try",
+        "_location",
         "_lock",
         "_next_probe",
         "_patience",
@@ -87,12 +96,20 @@ class Outage:
     )
 
     def __init__(
-        self, patience: float, text: str, changed: Callable[[], None], heard: Callable[[], bool] = lambda: False
+        self,
+        patience: float,
+        location: str,
+        text: str,
+        changed: Callable[[], None],
+        heard: Callable[[], bool] = lambda: False,
     ) -> None:
         self._changed = changed
         self._heard = heard
         self._patience = patience
+        self._location = location
         self._text = text
+        #: How many calls have failed since the trouble began.
+        self._failed = 0
         self._since: float | None = None
         self._last = 0.0
         self._last_try = 0.0
@@ -111,6 +128,7 @@ class Outage:
             since: When it began to wait.
             tried: Whether it waited for something new, so that more than one old connection is concerned.
         """
+        begins = False
         with self._lock:
             now = monotonic()
             # Asked each time, so that the next call asks about what has come in between.
@@ -118,24 +136,42 @@ class Outage:
             if self._since is None or since - self._last > GAP or (heard and not self.known):
                 self._since = since
                 self._tried = False
+                self._failed = 0
             self._last = now
             if tried:
                 self._tried = True
                 self._last_try = since
             if not self.known and self._tried and now - self._since >= self._patience * NEARLY:
-                self.known = True
+                self.known = begins = True
                 # A server that has recovered since the last attempt began is found within ``PROBE`` of its recovery.
                 self._next_probe = self._last_try + PROBE
                 self._changed()
-            return self.known
+            seconds, known = now - self._since, self.known
+        if begins:
+            write_record(
+                "redis", WARNING, "outage: %s %s for %.1f s; calls fail at once from now on",
+                self._location, self._text, seconds,
+            )  # fmt: skip
+        return known
 
     def over(self) -> None:
         """Note that the server is in service."""
         if self._since is not None:
             with self._lock:
+                since, ends = self._since, self.known
                 self._since = None
                 self.known = False
                 self._changed()
+            if ends and since is not None:
+                write_record(
+                    "redis", WARNING, "the outage of %s is over: it %s for %.1f s, and %d calls failed",
+                    self._location, self._text, monotonic() - since, self._failed,
+                )  # fmt: skip
+
+    def note_failure(self) -> None:
+        """Count a call that has failed, for the log."""
+        if self._since is not None:
+            self._failed += 1
 
     def may_probe(self) -> bool:
         """Take the right to probe the server: one call a second has it."""
@@ -164,6 +200,8 @@ class Health:
     Attributes:
         down: The outage in which nothing is heard.
         read_only: The outage in which the server is a replica, and refuses writes.
+        location: Where it is, for messages.
+        lost: Whether a connection broke since the last one was opened.
         served: Whether a connection to it ever succeeded.
         answered: When it last answered on a new connection.
         review_at: When a call must ask whether the server is still the right one.
@@ -171,15 +209,28 @@ class Health:
             while an outage is known that concerns some command.
     """
 
-    __slots__ = ("_links", "answered", "clear_until", "down", "patience", "read_only", "review_at", "served")
+    __slots__ = (
+        "_links",
+        "answered",
+        "clear_until",
+        "down",
+        "location",
+        "lost",
+        "patience",
+        "read_only",
+        "review_at",
+        "served",
+    )
 
-    def __init__(self, patience: float) -> None:
+    def __init__(self, patience: float, location: str) -> None:
         self.patience = patience
+        self.location = location
+        self.lost = False
         self.review_at = self.clear_until = inf
         #: The connections in use and their runtimes, by identity of the connection.
         self._links: dict[int, tuple[weakref.ref[Link], Runtime]] = {}
-        self.down = Outage(patience, "has not answered", self._update, self._heard)
-        self.read_only = Outage(patience, "has been read-only", self._update)
+        self.down = Outage(patience, location, "has not answered", self._update, self._heard)
+        self.read_only = Outage(patience, location, "has been read-only", self._update)
         self.served = False
         self.answered = float("-inf")
 
@@ -203,7 +254,10 @@ class Health:
         links[key] = weakref.ref(link, lambda _: links.pop(key, None)), runtime
         self.served = True
         self.answered = monotonic()
+        lost, self.lost = self.lost, False
         self.down.over()
+        if lost:
+            _RECONNECTED.write(self.location)
 
     def review_by(self, moment: float) -> None:
         """Set when a call must ask whether the server is still the right one."""
@@ -273,6 +327,8 @@ class History:
             if self._kind is Kind.IDEMPOTENT:
                 self._doubtful.append(failed.failure)
         self._broken += 1
+        if failed.failure.reason not in {Failure.CLOSED, Failure.EXPIRED}:
+            self._health.lost = True
         if (
             failed.failure.reason in {Failure.CLOSED, Failure.EXPIRED}
             or self._broken > MAX_RESENDS
@@ -344,8 +400,12 @@ class History:
 
     def judge(self, error: BackendError) -> BackendError:
         """Return the error that the caller gets: of a write that may have been executed, the outcome is unknown."""
+        if isinstance(error, BackendConnectionError):
+            self._health.down.note_failure()
+            self._health.read_only.note_failure()
         if not self._sent or self._kind is Kind.READ or isinstance(error, BackendClosedError):
             return error
+        _UNKNOWN.write(self._location)
         unknown = OutcomeUnknownError(f"{self._location}: the command may have been sent, and was not answered")
         unknown.__cause__ = error.with_traceback(None)
         return unknown
