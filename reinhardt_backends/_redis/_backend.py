@@ -373,8 +373,8 @@ class RedisBackend(Backend):
 
     def _store_info(self) -> StoreInfo:
         options = self._client.options
-        if options.path is not None:
-            return StoreInfo("redis", options.path, None, options.db)
+        if options.path is not None or options.sentinels is not None:
+            return StoreInfo("redis", options.location, None, options.db)
         return StoreInfo("redis", options.host, options.port, options.db)
 
     def _runs_steps(self) -> bool:

@@ -132,7 +132,8 @@ class SharedConnection(Source):
             if self._peer is not None:
                 link.busy_peer = self._peer.is_busy
             if old is not None and old.failure is None:
-                old.supersede()
+                # One that takes no calls any more may still answer those that it has.
+                old.supersede() if old.usable else old.retire()
             return link
         except BackendError as error:
             # If only this caller's time was up, the others, which may have more, try for themselves.
@@ -151,6 +152,7 @@ class SharedConnection(Source):
         elif link is self.link and self._attempt is None and not self._health.down.known:
             with suppress(BackendError):
                 await self._connect(self._probe, deadline)
+                link.supersede()
 
     def _wake(self, callers: dict[_Waiter, None]) -> None:
         for caller in list(callers):

@@ -34,6 +34,7 @@ from ._mux import CallFailed, Failure
 from ._options import Options, Sentinels
 from ._protocol import Refusal, error_for, pack
 from ._retry import Health
+from ._silence import NEARLY
 
 #: Seconds between two questions while nothing is wrong.
 REVIEW: Final = 1.0
@@ -204,7 +205,7 @@ class Locator:
                 if attempt.aborted:
                     raise
                 failures.append(error.with_traceback(None))
-                if not isinstance(error, _Unknown) and limit == began + PATIENCE:
+                if not isinstance(error, _Unknown) and limit - began >= PATIENCE * NEARLY:
                     self._avoided[number] = monotonic() + AVOIDED
             if len(answers) > len(self._sentinels) // 2:
                 break
