@@ -196,9 +196,9 @@ def test_its_own_signature_and_representation() -> None:
 
 def test_it_takes_a_backend_and_nothing_else() -> None:
     face = SyncBackend(MemoryBackend())
-    with pytest.raises(TypeError, match="is a blocking face already"):
+    with pytest.raises(TypeError, match="is a blocking backend already"):
         SyncBackend(SyncBackend(Suspending()))  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="is a blocking face already"):
+    with pytest.raises(TypeError, match="is a blocking backend already"):
         SyncBackend(face)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="an instance of Backend, not dict"):
         SyncBackend({})  # type: ignore[arg-type]

@@ -59,7 +59,7 @@ def blocking_backend(backend: Backend, runtime: Runtime = "asyncio") -> Backend:
         ImportError: The runtime is not installed.
     """
     if isinstance(backend, Face):
-        raise TypeError("that is a blocking face already; give it a Backend")
+        raise TypeError("this is a blocking backend already; pass a Backend")
     if not isinstance(backend, Backend):
         given = backend.__name__ if isinstance(backend, type) else type(backend).__name__
         raise TypeError(f"a blocking face needs an instance of Backend, not {given}")

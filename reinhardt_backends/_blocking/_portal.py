@@ -7,7 +7,7 @@ again, so that all of it happens in one task, as cancel scopes and task groups d
 
 Two rules keep callers from hanging, since an interrupt (Ctrl-C) may arrive between any two steps of theirs:
 
-* Handing work over never waits, and whether it begins or was given up is settled by who takes a lock first.
+* Handing work over never waits, and whether it begins or was given up is settled by the first to take a lock.
 * A strand always ends by putting a last answer into its queue, and says so in ``_ended`` before it does. A caller that
   is interrupted cancels the strand and waits until it has ended; a second interrupt ends that wait, too.
 

@@ -116,20 +116,20 @@ class AnyioRuntime(Runtime):
     def open(self, sock: socket.socket) -> Port:
         return AnyioPort(sock)
 
-    async def park(self, who: Parkable) -> None:
-        who.waiter = event = anyio.Event()
+    async def park(self, parked: Parkable) -> None:
+        parked.waiter = event = anyio.Event()
         try:
             await event.wait()
         finally:
-            who.waiter = None
+            parked.waiter = None
 
-    async def park_until(self, who: Parkable, deadline: float) -> None:
+    async def park_until(self, parked: Parkable, deadline: float) -> None:
         with _until(deadline):
-            await self.park(who)
+            await self.park(parked)
 
-    def unpark(self, who: Parkable) -> None:
-        event: anyio.Event | None = who.waiter
-        who.waiter = None
+    def unpark(self, parked: Parkable) -> None:
+        event: anyio.Event | None = parked.waiter
+        parked.waiter = None
         if event is not None:
             event.set()
 
@@ -140,7 +140,7 @@ class AnyioRuntime(Runtime):
         native = self._native()
         if native is None or self.is_over():
             return False
-        # anyio waits for the function to have run, which the caller, who may be in a loop of its own, must not do.
+        # anyio waits for the function to have run, which a caller in another loop must not do.
         token = EventLoopToken(self._backend, native)
         threading.Thread(target=_run, args=(function, token), daemon=True).start()
         return True

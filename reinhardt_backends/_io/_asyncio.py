@@ -152,25 +152,25 @@ class AsyncioRuntime(Runtime):
     def open(self, sock: socket.socket) -> Port:
         return AsyncioPort(sock)
 
-    def park(self, who: Parkable) -> Awaitable[None]:
+    def park(self, parked: Parkable) -> Awaitable[None]:
         future: Future[None] = Future(loop=self._loop())
-        who.waiter = future
+        parked.waiter = future
         return future
 
-    async def park_until(self, who: Parkable, deadline: float) -> None:
+    async def park_until(self, parked: Parkable, deadline: float) -> None:
         loop = get_running_loop()
         future: Future[None] = Future(loop=loop)
-        who.waiter = future
+        parked.waiter = future
         timer = loop.call_later(max(0.0, deadline - monotonic()), _settle, future)
         try:
             await future
         finally:
             timer.cancel()
-            who.waiter = None
+            parked.waiter = None
 
-    def unpark(self, who: Parkable) -> None:
-        future = who.waiter
-        who.waiter = None
+    def unpark(self, parked: Parkable) -> None:
+        future = parked.waiter
+        parked.waiter = None
         if future is not None and not future.done():
             try:
                 future.set_result(None)

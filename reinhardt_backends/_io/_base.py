@@ -92,16 +92,16 @@ class Runtime(ABC):
         """A port for this socket."""
 
     @abstractmethod
-    def park(self, who: Parkable) -> Awaitable[None]:
-        """Sleep until ``unpark``. If the sleeper is cancelled instead, it clears ``who.waiter`` itself."""
+    def park(self, parked: Parkable) -> Awaitable[None]:
+        """Sleep until ``unpark``. If the sleeper is cancelled instead, it clears ``parked.waiter`` itself."""
 
     @abstractmethod
-    async def park_until(self, who: Parkable, deadline: float) -> None:
+    async def park_until(self, parked: Parkable, deadline: float) -> None:
         """Like ``park``, but wake at the deadline at the latest."""
 
     @abstractmethod
-    def unpark(self, who: Parkable) -> None:
-        """Wake the task parked on ``who``, if there is one. Called in the loop that the runtime serves."""
+    def unpark(self, parked: Parkable) -> None:
+        """Wake the task parked on ``parked``, if there is one. Called in the loop that the runtime serves."""
 
     @abstractmethod
     def yield_once(self) -> Awaitable[None]:

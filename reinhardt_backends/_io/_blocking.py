@@ -96,13 +96,13 @@ class BlockingRuntime(Runtime):
     def open(self, sock: socket.socket) -> Port:
         return BlockingPort(sock)
 
-    async def park(self, who: Parkable) -> None:
+    async def park(self, parked: Parkable) -> None:
         raise AssertionError("a blocking connection has one call at a time")
 
-    async def park_until(self, who: Parkable, deadline: float) -> None:
+    async def park_until(self, parked: Parkable, deadline: float) -> None:
         time.sleep(_seconds(deadline))  # noqa: ASYNC251 - the point of this runtime
 
-    def unpark(self, who: Parkable) -> None:
+    def unpark(self, parked: Parkable) -> None:
         return None
 
     async def yield_once(self) -> None:

@@ -49,22 +49,22 @@ class TrioRuntime(Runtime):
     def open(self, sock: socket.socket) -> Port:
         return TrioPort(sock)
 
-    async def park(self, who: Parkable) -> None:
-        who.waiter = _current_task()
+    async def park(self, parked: Parkable) -> None:
+        parked.waiter = _current_task()
 
         def abort(_: RaiseCancelT) -> Abort:
-            who.waiter = None
+            parked.waiter = None
             return _succeeded
 
         await _sleep(abort)
 
-    async def park_until(self, who: Parkable, deadline: float) -> None:
+    async def park_until(self, parked: Parkable, deadline: float) -> None:
         with _until(deadline):
-            await self.park(who)
+            await self.park(parked)
 
-    def unpark(self, who: Parkable) -> None:
-        task: Task | None = who.waiter
-        who.waiter = None
+    def unpark(self, parked: Parkable) -> None:
+        task: Task | None = parked.waiter
+        parked.waiter = None
         if task is not None:
             _reschedule(task)
 

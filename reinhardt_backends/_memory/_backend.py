@@ -57,8 +57,8 @@ class MemoryBackend(Items, Backend):
         maxsize: The most entries to keep; ``None`` for no bound.
         maxbytes: The most bytes to keep, counted as the UTF-8 of the keys and the stored form of the values
             (bookkeeping, some 250 bytes an item, comes on top); ``None`` for no bound.
-        policy: Who is evicted when a bound is reached: the least recently used (``"lru"``), the least frequently used
-            (``"lfu"``) or the oldest (``"fifo"``) item.
+        policy: The key to evict at a bound: the least recently used (``"lru"``), the least frequently used (``"lfu"``)
+            or the oldest (``"fifo"``).
         clock: A monotonic clock in seconds; tests inject one that they move.
 
     Raises:
@@ -81,7 +81,7 @@ class MemoryBackend(Items, Backend):
     def _from_url(cls, url: str, **options: Any) -> Self:
         parts = urlsplit(url)
         if parts.netloc or parts.path.strip("/") or parts.fragment:
-            raise ValueError("a memory url has nothing but a query, as in memory://?maxsize=10000")
+            raise ValueError("a memory:// url takes options only, as in memory://?maxsize=10000")
         for name, text in parse_qsl(parts.query, keep_blank_values=True):
             if name not in ("maxsize", "maxbytes", "policy"):
                 raise ValueError(f"memory:// has no option {name!r}")
@@ -216,7 +216,7 @@ class MemoryBackend(Items, Backend):
     def _plain_verb(self, name: str) -> Callable[..., Any] | None:
         return getattr(self, f"_{name}") if type(self) is MemoryBackend else None
 
-    # The kinds of ttl are told apart right here, since a call for each would cost as much as the rest.
+    # The kinds of ttl are distinguished inline: a call would cost as much as the rest.
     def _set(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> None:  # noqa: C901
         if value.__class__ is not str or not value.isascii():
             value = pack(value)

@@ -110,7 +110,7 @@ class ExpiryRing:
         return now if self._passed or self._taken else self._next_turn()
 
     def pending(self, now: float) -> list[str]:
-        """Return every filed key whose expiry may have come by ``now``, and perhaps some more than once."""
+        """Return every filed key whose expiry may have come by ``now``, some of them possibly more than once."""
         slots = [self._taken, *self._passed]
         for (rate, mask, base), tick in zip(LEVELS, self._ticks, strict=True):
             last = int(now * rate)

@@ -84,7 +84,7 @@ class RedisBackend(Backend):
         connect_timeout: Seconds that one attempt to connect may take.
         username: The ACL user; without it the default user.
         password: The password.
-        credential_provider: redis-py's ``CredentialProvider``, asked anew for each connection, instead of the two.
+        credential_provider: redis-py's ``CredentialProvider``, asked again for each connection, instead of these two.
         client_name: What the connections call themselves on the server.
         protocol: RESP 2 or 3; nothing here needs what 3 adds.
         ssl_context: Use TLS with this context. The default for ``rediss://`` verifies chain and host name.

@@ -136,7 +136,7 @@ async def _greet(link: Link, runtime: Runtime, options: Options, attempt: Attemp
             link.idle_limit = link.fresh_until = inf
     except BaseException as error:
         link.fail(Failure(Failure.BROKEN, "the handshake failed"))
-        # Who closes the client cuts the connection, which looks like any other failure of it.
+        # Closing the client cuts the connection, which looks like any other failure of it.
         if not (attempt.aborted and isinstance(error, BackendError)):
             raise
     finally:

@@ -1,4 +1,4 @@
-"""What a throttle says about a hit, and how that is told to an HTTP client.
+"""What a throttle says about a hit, and the HTTP fields for it.
 
 The fields are those of the Internet-Draft draft-ietf-httpapi-ratelimit-headers-11 (May 2026, work in progress),
 "RateLimit header fields for HTTP": ``RateLimit-Policy`` states the quotas and ``RateLimit`` what is left of them, both

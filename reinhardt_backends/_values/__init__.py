@@ -3,9 +3,9 @@
 * ``_codec``: what is stored of a value, and the value read again; the form in which the memory backend keeps it.
 * ``_json_text``: text that is JSON already.
 * ``_readers``: how a type is read, cached by type.
-* ``_round_trip``: JSON text of a value, only if it can be read back. Whether it can is told by
+* ``_round_trip``: JSON text of a value, only if it can be read back. This is judged by
   ``_untyped`` (by the class of the value), ``_compile`` (from the schema of a class, once), ``_checks`` and
-  ``_read_back`` (what checks consist of), and ``_walk`` (a search of the text, where a schema does not tell).
+  ``_read_back`` (what checks consist of), and ``_walk`` (a search of the text, where a schema does not decide).
 """
 
 from __future__ import annotations

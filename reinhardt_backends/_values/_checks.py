@@ -216,7 +216,7 @@ class Pairs(Check):
 class Fields(Check):
     """Checks the declared fields of a model or dataclass.
 
-    Most fields are told by their exact class alone, those of models in fields included. So one call takes all of them
+    Most fields are judged by their exact class alone, those of models in fields included. So one call takes all of them
     out of a value, and the tuple of their classes is looked up among those that have passed before.
 
     Args:

@@ -108,7 +108,7 @@ class FurtherVerbs(ConformanceRunner):
 
     @promise("ttl")
     async def test_what_renew_does_to_the_expiry(self, store: Backend) -> None:
-        """get with renew sets the expiry anew, later or sooner; get without leaves it."""
+        """get with renew resets the expiry, later or sooner; get without leaves it."""
         await store.set("k", [1], 1000)
         for renew in (5000, 100):
             await store.get("k", list[int], renew=renew)

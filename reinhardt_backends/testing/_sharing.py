@@ -41,7 +41,7 @@ class Sharing(ConformanceRunner):
 
     @promise("compare_and_set")
     async def test_optimistic_writers_at_once(self, store: Backend) -> None:
-        """Writers who read, compute and compare_and_set in a loop lose no update."""
+        """Writers that read, compute and compare_and_set in a loop lose no update."""
         await store.set("k", [0])
 
         async def add_one() -> None:
