@@ -213,10 +213,7 @@ class Portal:
         if self.dead:
             raise RuntimeError("the event loop of the blocking face was stopped") from self._failure
         if self._ident == threading.get_ident():
-            raise RuntimeError(
-                "a blocking face was used in its own worker thread, where it would wait for itself; "
-                "await the backend instead"
-            )
+            raise RuntimeError("a blocking backend deadlocks in its own worker thread; await the backend instead")
 
     def soon(self, function: Callable[[Any], object], argument: Any) -> None:
         """Call ``function(argument)`` in the loop, with the context variables of the caller. Never waits."""
