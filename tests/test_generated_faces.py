@@ -244,7 +244,7 @@ def test_a_component_gets_a_face_by_one_line_in_the_table(copy: Path) -> None:
     [
         ("class Toy:", "class Other:", r"_toy\.py has no class Toy"),
         ("    async def _keys", "    async  def keys", r"_toy:\d+: expected 'async def keys'"),
-        ("backend: Backend, prefix", "backend: str, prefix", "takes 0 backends, not one"),
+        ("backend: Backend, prefix", "backend: str, prefix", "takes no backend"),
         ("    def __init__", "    def build", "has no constructor"),
     ],
 )

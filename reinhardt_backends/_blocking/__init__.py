@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .._component import drive
-from ._face import BackendFace, Face, blocking_backend, drive_each
+from ._face import BackendFace, Face, blocking_backend, blocking_target, drive_each
 from ._portal import Runtime
 
-__all__ = ["BackendFace", "Face", "Runtime", "blocking_backend", "drive", "drive_each"]
+__all__ = ["BackendFace", "Face", "Runtime", "blocking_backend", "blocking_target", "drive", "drive_each"]

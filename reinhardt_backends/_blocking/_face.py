@@ -155,3 +155,8 @@ class BackendFace(Face[Backend]):
     def backend(self) -> Backend:
         """The backend behind this face."""
         return self._backend
+
+
+def blocking_target(backend: Backend | BackendFace) -> Backend:
+    """Return the blocking backend under a face, or that of a backend, as ``blocking_backend`` does."""
+    return backend._target if isinstance(backend, BackendFace) else blocking_backend(backend)

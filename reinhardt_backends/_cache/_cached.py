@@ -13,14 +13,15 @@ import typing
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, overload
 
-from .._component import IN_THREAD, blocking_verb, drive
+from .._component import IN_THREAD, drive
 from .._errors import DeserializationError, ResponseError
 from .._types import MISSING
 from .._values._codec import decode
 from ._engine import Engine
-from ._key_template import KEYWORDS, Arguments, KeyTemplate, TagTemplate
+from ._key_template import KEYWORDS, Arguments, KeyTemplate, TagTemplate, default_template
 from ._lookup import NOTHING, Request
 from ._stored import EntryOptions
+from ._writes import refresh
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -43,6 +44,11 @@ class BoundCachedFunction(Protocol[P, R_co]):
     @property
     def invalidate(self) -> Callable[P, Coroutine[Any, Any, None]]:
         """Removes what is kept for a call with these arguments."""
+        ...
+
+    @property
+    def refresh(self) -> Callable[P, Coroutine[Any, Any, R_co]]:
+        """Calls the function with these arguments, keeps what it returns, and returns it."""
         ...
 
 
@@ -77,6 +83,11 @@ class SyncBoundCachedFunction(Protocol[P, R_co]):
         """Removes what is kept for a call with these arguments."""
         ...
 
+    @property
+    def refresh(self) -> Callable[P, R_co]:
+        """Calls the function with these arguments, keeps what it returns, and returns it."""
+        ...
+
 
 class SyncCachedFunction(SyncBoundCachedFunction[P, R_co], Protocol[P, R_co]):
     """What ``SyncCache.cached`` makes of a function; in a class it is a method."""
@@ -109,7 +120,7 @@ class Decoration:
     """A decorator for a function of one cache."""
 
     def __init__(
-        self, engine: Engine, key: str, tags: list[str], options: Callable[[Any], EntryOptions], type: Any
+        self, engine: Engine, key: str | None, tags: list[str], options: Callable[[Any], EntryOptions], type: Any
     ) -> None:
         self._engine = engine
         self._key = key
@@ -135,7 +146,8 @@ class Decoration:
         elif not inspect.iscoroutinefunction(function):
             raise TypeError("Cache.cached decorates an async def; for a plain function there is SyncCache")
         result = _returned(function, local) if self._type is MISSING else self._type
-        plan = _Plan(self._engine, function, self._options(result), self._key, self._tags)
+        key = default_template(function) if self._key is None else self._key
+        plan = _Plan(self._engine, function, self._options(result), key, self._tags)
         wrapper = (_blocking_wrapper if blocking else _wrapper)(plan)
         self._engine.templates.declare(plan.template, function)
         return wrapper
@@ -178,6 +190,8 @@ async def _serve(plan: _Plan, name: str, args: Arguments, kwargs: Keywords) -> A
 async def _serve_tagged(plan: _Plan, name: str, args: Arguments, kwargs: Keywords) -> Any:
     """Serve a call of a function with tags: one ``get_many``, and in the usual case no more."""
     engine, tags = plan.engine, plan.tags(args, kwargs)
+    if not engine.enabled:
+        return await engine.serve(plan.request(name, args, kwargs, tags))
     try:
         found, data = await engine.reader.read_tagged(name, tags)
     except plan.missed as error:
@@ -194,10 +208,7 @@ async def _serve_tagged(plan: _Plan, name: str, args: Arguments, kwargs: Keyword
 
 def _wrapper(plan: _Plan) -> Any:
     engine, template, direct, result = plan.engine, plan.template, plan.direct, plan.options.type
-    backend, serve, tolerated = engine.reader.backend, engine.serve, engine.tolerated
-    # Over memory, the plain function under the verb spares a coroutine.
-    plain, get = backend._plain_verb("get"), backend.get
-    missed = plan.missed
+    serve, tolerated, missed = engine.serve, engine.tolerated, plan.missed
     serve_marked = _serve_tagged if plan.tagged else _serve
     single = template.single is not None
     head, tail = template.single or ("", "")
@@ -218,7 +229,8 @@ def _wrapper(plan: _Plan) -> Any:
         if not direct:
             return await serve_marked(plan, name, args, kwargs)
         try:
-            value = await get(name, result, default=MISSING) if plain is None else plain(name, result, MISSING)
+            plain = engine.plain_get
+            value = await engine.get(name, result, default=MISSING) if plain is None else plain(name, result, MISSING)
         except missed as error:
             return await serve(plan.request(name, args, kwargs), typed=False, away=_is_away(error, tolerated))
         if value is MISSING:
@@ -230,13 +242,15 @@ def _wrapper(plan: _Plan) -> Any:
     async def invalidate(*args: Any, **kwargs: Any) -> None:
         await engine.invalidate(template.name(args, kwargs))
 
-    return _completed(cached, plan, invalidate)
+    async def renewed(*args: Any, **kwargs: Any) -> Any:
+        return await refresh(engine, plan.request(template.name(args, kwargs), args, kwargs))
+
+    return _completed(cached, plan, invalidate, renewed)
 
 
 def _blocking_wrapper(plan: _Plan) -> Any:
     engine, template, direct, result = plan.engine, plan.template, plan.direct, plan.options.type
-    get, serve, tolerated = blocking_verb(engine.reader.backend, "get"), engine.serve, engine.tolerated
-    missed = plan.missed
+    serve, tolerated, missed = engine.serve, engine.tolerated, plan.missed
 
     @functools.wraps(plan.function)
     def cached(*args: Any, **kwargs: Any) -> Any:
@@ -244,7 +258,7 @@ def _blocking_wrapper(plan: _Plan) -> Any:
         if not direct:
             return drive(serve(plan.request(name, args, kwargs)))
         try:
-            value = get(name, result, default=MISSING)
+            value = engine.blocking_get(name, result, default=MISSING)
         except missed as error:
             return drive(serve(plan.request(name, args, kwargs), typed=False, away=_is_away(error, tolerated)))
         if value is MISSING:
@@ -256,15 +270,19 @@ def _blocking_wrapper(plan: _Plan) -> Any:
     def invalidate(*args: Any, **kwargs: Any) -> None:
         drive(engine.invalidate(template.name(args, kwargs)))
 
-    return _completed(cached, plan, invalidate)
+    def renewed(*args: Any, **kwargs: Any) -> Any:
+        return drive(refresh(engine, plan.request(template.name(args, kwargs), args, kwargs)))
+
+    return _completed(cached, plan, invalidate, renewed)
 
 
-def _completed(wrapper: Any, plan: _Plan, invalidate: Callable[..., Any]) -> Any:
+def _completed(wrapper: Any, plan: _Plan, invalidate: Callable[..., Any], refresh: Callable[..., Any]) -> Any:
     def key(*args: Any, **kwargs: Any) -> str:
         return plan.template.key(args, kwargs)
 
     wrapper.key = key
     wrapper.invalidate = invalidate
+    wrapper.refresh = refresh
     return wrapper
 
 
@@ -310,6 +328,9 @@ class _BoundMethod(functools.partial):  # type: ignore[type-arg]
 
     def invalidate(self, *args: Any, **kwargs: Any) -> Any:
         return self.func.invalidate(*self.args, *args, **kwargs)  # type: ignore[attr-defined]
+
+    def refresh(self, *args: Any, **kwargs: Any) -> Any:
+        return self.func.refresh(*self.args, *args, **kwargs)  # type: ignore[attr-defined]
 
     def __getattr__(self, name: str) -> Any:
         # No more than this: what looks like a function has the signature of one, instance included.

@@ -10,10 +10,12 @@ from __future__ import annotations
 import contextlib
 import inspect
 import random
+from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any, Final
 
-from .._component import IN_LOOP, IN_THREAD, Waiting
+from .._backend import Backend
+from .._component import IN_LOOP, IN_THREAD, Waiting, blocking_verb
 from .._errors import (
     BackendClosedError,
     BackendConnectionError,
@@ -28,10 +30,11 @@ from .._values._codec import decode, encode
 from ._finishing import outlasting_cancellation
 from ._key_template import Templates
 from ._lease import HOLD, Lease
-from ._lookup import EntryReader, Lookup, Request
+from ._lookup import CacheKeys, EntryReader, Lookup, Request, no_factory
 from ._single_flight import Computation, Origin, SingleFlight, Waiter, computing
-from ._stored import UNREADABLE, is_lease, new_token, stored_form
-from ._tags import MARGIN, TagTokens
+from ._stored import UNREADABLE, EntryOptions, is_lease, new_token, stored_form
+from ._tags import TagTokens
+from ._unbound import UNBOUND
 
 AWAY: Final = (BackendConnectionError, OutcomeUnknownError, ResponseError, CapacityError)
 """What a backend raises while its store is away, or refuses to serve."""
@@ -56,20 +59,39 @@ class Engine:
         flights: The computations in flight.
         templates: The key templates of the functions of the cache.
         blocking_backend: A backend over the same store whose coroutines never suspend; ``None`` if there is none.
+        enabled: Whether anything is looked for and kept at all.
+        get: The ``get`` of the backend; if the cache is not enabled, one that finds nothing.
+        plain_get: The plain function under it, if there is one.
+        blocking_get: It as a function for blocking callers.
     """
 
-    def __init__(
-        self, reader: EntryReader, lease: float | None, finish: float | None, tolerated: tuple[type[Exception], ...]
-    ) -> None:
-        self.reader = reader
-        self.tags = TagTokens(reader, atomic=lease is not None)
-        self.lease = lease
+    def __init__(self, keys: CacheKeys, finish: float | None, tolerated: tuple[type[Exception], ...]) -> None:
         self.finish = finish
         self.tolerated = tolerated
-        self.flights = SingleFlight(HOLD * (LEASE if lease is None else lease))
         self.templates = Templates()
-        self.blocking_backend = reader.backend._blocking_twin()
+        self.flights = SingleFlight()
+        self.enabled = True
         self._waiting = IN_LOOP
+        self._keys = keys
+        self.bind(UNBOUND, None)
+
+    def bind(self, backend: Backend, lease: float | None) -> None:
+        """Use a backend from now on, with leases of some length or without."""
+        self.reader = EntryReader(backend, self._keys)
+        self.tags = TagTokens(self.reader, atomic=lease is not None)
+        self.lease = lease
+        self.flights.hold = HOLD * (LEASE if lease is None else lease)
+        self.blocking_backend = backend._blocking_twin()
+        self.enable(self.enabled)
+
+    def enable(self, enabled: bool) -> None:
+        """Have the cache keep values, or none."""
+        self.enabled = enabled
+        backend = self.reader.backend
+        self.get: Callable[..., Awaitable[Any]] = backend.get if enabled else _find_nothing
+        # Over memory, the plain function under the verb spares a coroutine.
+        self.plain_get = backend._plain_verb("get") if enabled else None
+        self.blocking_get = blocking_verb(backend, "get") if enabled else _nothing
 
     @property
     def waiting(self) -> Waiting:
@@ -82,12 +104,24 @@ class Engine:
         self.flights.blocks = waiting is IN_THREAD
 
     async def invalidate(self, name: str) -> None:
+        if not self.enabled:
+            return
         self.flights.outdate(lambda other, _: other == name)
         await self.reader.backend.delete_many([name, self.reader.keys.fresh_name(name)])
 
     async def invalidate_tag(self, tag: str) -> None:
+        if not self.enabled:
+            return
         self.flights.outdate(lambda _, computation: tag in computation.tags)
         await self.reader.backend.delete(self.reader.keys.tag_name(tag))
+
+    async def find(self, name: str, options: EntryOptions) -> Any:
+        """Return what is kept and fresh; ``MISSING`` if there is none, or the store is away."""
+        if self.enabled:
+            with contextlib.suppress(*self.tolerated):
+                lookup = await self.reader.look(Request(name, options, (), no_factory))
+                return lookup.value if lookup.settled else MISSING
+        return MISSING
 
     async def serve(
         self,
@@ -106,6 +140,8 @@ class Engine:
             away: Whether its caller has found the store to be away.
             found: What its caller has found under the names of the value and the tags.
         """
+        if not self.enabled:
+            return read_back(request, encode(await computed(request, self.waiting)))
         looked_at: float | None = None
         while True:
             if lookup is None and not away:
@@ -233,9 +269,10 @@ class _Work:
         data = encode(value)
         own = read_back(self._request, data)
         self._data = data
-        if ids is not None:
+        options = self._request.options.for_value(own)
+        if ids is not None and options is not None:
             with tolerated:
-                await self._store(value, data, ids)
+                await self._store(value, data, ids, options)
         return own
 
     async def _claim(self, lookup: Lookup) -> dict[str, str] | None:
@@ -289,13 +326,13 @@ class _Work:
     async def _computed_while_renewing(self) -> Any:
         lease = self._lease
         if lease is None or self._engine.blocking_backend is not None:
-            return await self._computed()
+            return await computed(self._request, self._engine.waiting)
         value: Any = None
         failure: Exception | None = None
         async with self._engine.waiting.background(lambda: lease.keep_renewing(self._engine.waiting)):
             # An error that left the block would be wrapped in a group.
             try:
-                value = await self._computed()
+                value = await computed(self._request, self._engine.waiting)
             except Exception as error:
                 failure = error
         if failure is None:
@@ -306,20 +343,11 @@ class _Work:
             # No cycle of error, traceback and frame.
             del failure
 
-    async def _computed(self) -> Any:
-        value = self._request.factory()
-        if not inspect.isawaitable(value):
-            return value
-        if self._engine.waiting is IN_THREAD:
-            if inspect.iscoroutine(value):
-                value.close()
-            raise TypeError("what computes a value for a SyncCache is a plain function")
-        return await value
-
-    async def _store(self, value: Any, data: bytes, ids: dict[str, str]) -> None:
+    async def _store(self, value: Any, data: bytes, ids: dict[str, str], options: EntryOptions) -> None:
         """Store what was computed, unless it was invalidated meanwhile."""
-        name, options = self._request.name, self._request.options
-        if ids and monotonic() - self._began > MARGIN and not await self._engine.tags.still(self._request, ids):
+        request = self._request._replace(options=options)
+        name = request.name
+        if not await self._engine.tags.live_on(request, ids, self._request.options.keep, self._began):
             return
         fresh = new_token() if options.stale else None
         form = stored_form(value, data, ids, fresh)
@@ -341,7 +369,7 @@ class _Work:
             if lease is not None:
                 stored = await self._replace_lease(lease, form, options.keep)
             else:
-                stored = await self._set(form)
+                stored = await self._set(form, options.keep)
         if stored and lease is not None:
             lease.drop()
             self._lease = None
@@ -352,11 +380,11 @@ class _Work:
                 return True
         return False
 
-    async def _set(self, form: Any) -> bool:
+    async def _set(self, form: Any, seconds: float) -> bool:
         # An invalidation marks the computation first, and deletes then.
         if self._computation.outdated:
             return False
-        await self._backend.set(self._request.name, form, self._request.options.keep)
+        await self._backend.set(self._request.name, form, seconds)
         if self._computation.outdated:
             await self._backend.delete(self._request.name)
         return True
@@ -368,6 +396,26 @@ class _Work:
         with contextlib.suppress(*AWAY, BackendClosedError):
             for token in lease.tokens:
                 await self._backend.compare_and_delete(lease.name, token)
+
+
+async def computed(request: Request, waiting: Waiting) -> Any:
+    """Return what the factory of a request makes."""
+    value = request.factory()
+    if not inspect.isawaitable(value):
+        return value
+    if waiting is IN_THREAD:
+        if inspect.iscoroutine(value):
+            value.close()
+        raise TypeError("what computes a value for a SyncCache is a plain function")
+    return await value
+
+
+def _nothing(key: str, type: Any = Any, *, default: Any = None) -> Any:
+    return default
+
+
+async def _find_nothing(key: str, type: Any = Any, *, default: Any = None) -> Any:
+    return default
 
 
 def read_back(request: Request, data: bytes) -> Any:

@@ -47,6 +47,22 @@ _READS_LIKE_ANOTHER: Final = re.compile(
 _IN_ESCAPES: Final = frozenset("0123456789ABCDEF%'")
 
 
+def default_template(function: Callable[..., Any]) -> str:
+    """Return the template of a function that was given none: its module, its qualified name, and all its parameters.
+
+    Raises:
+        ValueError: It takes ``*args`` or ``**kwargs``, or is a method, whose object has no spelling in a key.
+    """
+    parameters = list(inspect.signature(function).parameters.values())
+    name = f"{function.__module__}.{function.__qualname__}"
+    if any(one.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD) for one in parameters):
+        raise ValueError(f"{name} takes any number of arguments, so it needs a key=")
+    if parameters and parameters[0].name in ("self", "cls"):
+        raise ValueError(f"{name} is a method, so it needs a key= that names what matters of its object")
+    head = name.replace("{", "{{").replace("}", "}}")
+    return ":".join([head, *(f"{{{one.name}}}" for one in parameters)])
+
+
 class _Template:
     """Literals and fields over the parameters of a function.
 

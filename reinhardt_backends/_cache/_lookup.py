@@ -41,6 +41,10 @@ class Request(NamedTuple):
     factory: Callable[[], Any]
 
 
+def no_factory() -> None:
+    """Stand for the factory of a request that computes nothing."""
+
+
 class Lookup(NamedTuple):
     """What one look at the store showed.
 
@@ -131,7 +135,8 @@ class EntryReader:
 
         Args:
             request: What the caller asks for.
-            typed: Whether a value of its type may be there, for all that the caller knows.
+            typed: Whether a value of its type may be there, for all that the caller knows, and is all that it wants to
+                know: a value that is found comes without the tokens.
             found: What is under the names of the value and the tags, if that was read already.
         """
         options = request.options
@@ -145,11 +150,11 @@ class EntryReader:
                 raise_unless_unreadable(error)
             else:
                 return NOTHING if value is MISSING else Lookup(StoredEntry(value), value)
-        if found is None and request.tags and not options.stale:
+        if typed and found is None and request.tags and not options.stale:
             with contextlib.suppress(DeserializationError):
                 found, data = await self.read_tagged(request.name, request.tags)
                 if data is not None:
-                    return Lookup(StoredEntry(data), decode(data, options.type))
+                    return Lookup(StoredEntry(found[request.name], data), decode(data, options.type))
         if found is None:
             found = await self.read(names)
         entry = entry_of(found.get(request.name, MISSING))

@@ -16,6 +16,7 @@ The idea and the name are those of Go's ``singleflight`` package.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import weakref
@@ -134,10 +135,11 @@ class SingleFlight:
         blocks: Whether callers block their threads.
     """
 
-    def __init__(self, hold: float) -> None:
-        self.hold = hold
+    def __init__(self) -> None:
+        self.hold = math.inf
         self.blocks = False
         self._table: dict[str, Computation] = {}
+        self._watched: dict[Computation, str] = {}
         _instances.add(self)
 
     def join(
@@ -232,6 +234,21 @@ class SingleFlight:
                 if affected(name, computation):
                     computation.outdated = True
                     self._remove(name, computation)
+            for computation, name in self._watched.items():
+                if affected(name, computation):
+                    computation.outdated = True
+
+    def watch(self, request: Request) -> Computation:
+        """Return a computation that nobody joins; ``outdate`` marks it as well, until ``unwatch``."""
+        computation = Computation(request.tags, self.hold, threading.get_ident() if self.blocks else None)
+        with _lock:
+            self._watched[computation] = request.name
+        return computation
+
+    def unwatch(self, computation: Computation) -> None:
+        """Forget a computation that was watched."""
+        with _lock:
+            self._watched.pop(computation, None)
 
     def _remove(self, name: str, computation: Computation) -> None:
         if self._table.get(name) is computation:
@@ -240,6 +257,7 @@ class SingleFlight:
     def forget(self) -> None:
         """In a forked child: the computations of the parent process end there."""
         self._table = {}
+        self._watched = {}
 
 
 @contextmanager

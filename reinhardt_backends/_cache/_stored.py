@@ -6,7 +6,7 @@ A value without tags and ``stale`` is stored as itself, so that reading it is on
 * ``L``, a *lease*: some process computes the value, from the state in which the tags have the tokens named here;
 * ``O``, an *overdue lease*: it has been computing for so long that others may take over;
 * ``B``, a value that is ``bytes``;
-* ``M``, a *marked* value, whose header has its tags and its freshness token.
+* ``M``, a *marked* value, whose header has its tags and its freshness token, and while it is refreshed a random number.
 
 So an entry says itself what has to hold for it to count.
 
@@ -18,8 +18,10 @@ decides.
 
 from __future__ import annotations
 
+import random
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import timedelta
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -70,18 +72,18 @@ def entry_of(found: Any) -> StoredEntry:
             tags = from_json(found[_LEASE_HEAD:])
             return StoredEntry(found, tags=tags if isinstance(tags, dict) else {})
         header, separator, data = found.partition(b"\n") if kind == _MARKED else (b"", b"", b"")
-        tags, fresh = from_json(header[1:]) if separator else (None, None)
-    except ValueError:
+        tags, fresh, *_ = from_json(header[1:]) if separator else (None, None)
+    except (ValueError, TypeError):
         return StoredEntry(found)
     if isinstance(tags, dict) and isinstance(fresh, str | None):
         return StoredEntry(found, data, tags, fresh)
     return StoredEntry(found)
 
 
-def stored_form(value: Any, data: bytes, tags: Mapping[str, str], fresh: str | None) -> Any:
-    """Return what to store for a value that was encoded as ``data``."""
-    if tags or fresh is not None:
-        return _MARKED + to_json([dict(tags), fresh]) + b"\n" + data
+def stored_form(value: Any, data: bytes, tags: Mapping[str, str], fresh: str | None, nonce: str | None = None) -> Any:
+    """Return what to store for a value that was encoded as ``data``. A random ``nonce`` makes the form unique."""
+    if tags or fresh is not None or nonce is not None:
+        return _MARKED + to_json([dict(tags), fresh, *([] if nonce is None else [nonce])]) + b"\n" + data
     return _BYTES + data[1:] if data[:1] == b"\x00" else value
 
 
@@ -114,6 +116,9 @@ class EntryOptions(NamedTuple):
         stale: Whether it is served when it is not fresh any more.
         keep: Seconds for which it is kept.
         stale_on_error: Whether it is served, too, if computing a new one failed.
+        ttl_of: Tells from the value for how long it is fresh, if that depends on it.
+        keeps: Tells whether a value is kept at all; ``None`` for always.
+        jitter: The largest part of the ttl that is left off at random.
     """
 
     type: Any
@@ -122,17 +127,62 @@ class EntryOptions(NamedTuple):
     stale: bool
     keep: float
     stale_on_error: bool = False
+    ttl_of: Callable[[Any], TTL | None] | None = None
+    keeps: Callable[[Any], bool] | None = None
+    jitter: float = 0.0
+
+    def for_value(self, value: Any) -> EntryOptions | None:
+        """Return the options for a value that was computed; ``None`` if it is not kept.
+
+        Raises:
+            TypeError, ValueError: What ``ttl_of`` returned is no ttl.
+        """
+        if self.keeps is not None and not self.keeps(value):
+            return None
+        ttl = self.ttl
+        if self.ttl_of is not None and (given := self.ttl_of(value)) is not None:
+            if not isinstance(given, bool) and _seconds(given) <= 0:
+                return None
+            ttl = milliseconds(given, "ttl") / 1000
+        if self.jitter:
+            ttl = max(ttl * (1 - self.jitter * random.random()), 0.001)  # noqa: S311 - only to spread expiries
+        return self if ttl == self.ttl else self._replace(ttl=ttl, keep=ttl + self.keep - self.ttl)
 
 
-def entry_options(type: Any, ttl: TTL, stale: TTL | None, stale_on_error: bool) -> EntryOptions:
-    """Return the options for what a caller asks for.
+def entry_options(
+    type: Any,
+    ttl: TTL | Callable[[Any], TTL | None] | None,
+    default: TTL,
+    stale: TTL | None,
+    stale_on_error: bool,
+    keep: Callable[[Any], bool] | None,
+    jitter: float,
+) -> EntryOptions:
+    """Return the options for what a caller asks for. ``default`` is the ttl where none is given.
 
     Raises:
         TypeError, ValueError: The type or a time is not what it must be.
     """
-    fresh = milliseconds(ttl, "ttl")
+    ttl_of = ttl if callable(ttl) else None
+    fresh = milliseconds(default if ttl is None or callable(ttl) else ttl, "ttl")
     more = 0 if stale is None else milliseconds(stale, "stale")
-    return EntryOptions(type, _is_typed(type), fresh / 1000, stale is not None, (fresh + more) / 1000, stale_on_error)
+    if keep is not None and not callable(keep):
+        raise TypeError(f"keep must be a function of the value, not {keep.__class__.__name__}")
+    return EntryOptions(
+        type,
+        _is_typed(type),
+        fresh / 1000,
+        stale is not None,
+        (fresh + more) / 1000,
+        stale_on_error,
+        ttl_of,
+        keep,
+        jitter,
+    )
+
+
+def _seconds(ttl: TTL) -> float:
+    return ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
 
 
 def milliseconds(ttl: TTL | None, name: str) -> int:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from time import monotonic
 from typing import Any, Final
 
 from .._types import MAX_TTL, MISSING
@@ -43,8 +44,17 @@ class TagTokens:
             ids[tag] = await self._id(tag, request, MISSING if found is None else found)
         return ids
 
-    async def still(self, request: Request, ids: Mapping[str, str]) -> bool:
-        """Let the tokens of a value that took long to compute live on; ``False`` if one of them is gone."""
+    async def live_on(self, request: Request, ids: Mapping[str, str], keep: float, began: float) -> bool:
+        """Let the tokens outlive a value that was computed; ``False`` if one of them is gone.
+
+        Args:
+            request: The request, with the options for the value.
+            ids: The ids of the tokens, as they were before.
+            keep: For how long the tokens expected the value to be kept.
+            began: When they expected it, on the monotonic clock.
+        """
+        if not ids or (monotonic() - began <= MARGIN and request.options.keep <= keep):
+            return True
         for tag, known in ids.items():
             found = await self._reader.read_one(self._reader.keys.tag_name(tag))
             if token_id(found) != known or await self._id(tag, request, found) != known:

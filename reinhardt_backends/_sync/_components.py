@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, cast, overload
 
 from .._backend import Backend
-from .._blocking import Face, drive
-from .._cache._cache import Cache, CacheErrorPolicy, Factory, Value
+from .._blocking import Face, blocking_target, drive
+from .._cache._cache import Cache, CacheErrorPolicy, Default, Factory, Keep, TTLOf, Value
 from .._cache._cached import SyncCachedDecorator
 from .._lock._lock import Lock
 from .._session._session import Data, Session, SessionInfo, SessionLike
@@ -77,10 +78,9 @@ class SyncThrottle(Face[Throttle]):
         prefix: str = "throttle",
         on_error: ThrottleErrorPolicy = "raise",
     ) -> None:
-        face = backend if isinstance(backend, SyncBackend) else SyncBackend(backend)
         super().__init__(
             Throttle(
-                face._target,
+                blocking_target(backend),
                 *rates,
                 algorithm=algorithm,
                 prefix=prefix,
@@ -182,8 +182,11 @@ class SyncCache(Face[Cache]):
     It needs the six verbs that every backend has; leases need ``add``, ``compare_and_set`` and ``compare_and_delete``,
     too.
 
+    A cache of a module is made at import, with or without a backend, and ``bind`` gives it one when the program starts.
+
     Args:
-        backend: Where the values are kept.
+        backend: Where the values are kept; ``None`` if ``bind`` tells that later. Until then calls raise
+            ``RuntimeError``.
         ttl: Seconds for which a value is kept, where no other ttl is given.
         prefix: The beginning of all keys in the backend, followed by a colon.
         on_error: What happens while the store is away, or refuses: ``"miss"`` computes the value and keeps none, once
@@ -195,6 +198,9 @@ class SyncCache(Face[Cache]):
             caller is held up meanwhile. By default it is handed over to a waiting caller, or ends. Blocking callers
             cannot be cancelled.
         stale_on_error: Whether a stale value is served if computing the new one fails, where nothing else is asked for.
+        jitter: The largest part of its ttl, at least 0 and less than 1, by which a value expires earlier, at random, so
+            that values that were computed together do not expire together.
+        enabled: Whether values are kept at all. If not, as in some tests, each call computes, and needs no backend.
 
     Raises:
         TypeError, ValueError: An argument is not what it must be.
@@ -205,7 +211,7 @@ class SyncCache(Face[Cache]):
 
     def __init__(
         self,
-        backend: Backend | SyncBackend,
+        backend: Backend | SyncBackend | None = None,
         *,
         ttl: TTL,
         prefix: str = "cache",
@@ -213,19 +219,91 @@ class SyncCache(Face[Cache]):
         lease: TTL | Literal["auto"] | None = "auto",
         finish: float | None = None,
         stale_on_error: bool = False,
+        jitter: float = 0.0,
+        enabled: bool = True,
     ) -> None:
-        face = backend if isinstance(backend, SyncBackend) else SyncBackend(backend)
         super().__init__(
             Cache(
-                face._target,
+                None if backend is None else blocking_target(backend),
                 ttl=ttl,
                 prefix=prefix,
                 on_error=on_error,
                 lease=lease,
                 finish=finish,
                 stale_on_error=stale_on_error,
+                jitter=jitter,
+                enabled=enabled,
             )
         )
+
+    def bind(self, backend: Backend | SyncBackend) -> None:
+        """Keep values in this backend from now on. Call it when the program starts, before the cache is used.
+
+        Raises:
+            TypeError: It is not a ``Backend``.
+            UnsupportedOperationError: A lease was asked for, and the backend does not provide a verb that it needs.
+        """
+        return self._target.bind(blocking_target(backend))
+
+    @property
+    def enabled(self) -> bool:
+        """Whether values are kept. If not, each call computes."""
+        return self._target.enabled
+
+    def disabled(self) -> AbstractContextManager[None]:
+        """Within the block, have each call compute and keep nothing, in the whole program: for tests.
+
+        Nothing is asked of the backend, which may be missing. ``get`` finds nothing, ``set`` and ``invalidate`` do
+        nothing. What is kept already is there again after the block.
+        """
+        return self._target.disabled()
+
+    @overload
+    def get(self, key: str) -> Any: ...
+    @overload
+    def get(self, key: str, *, default: Default) -> Any | Default: ...
+    @overload
+    def get(self, key: str, type: type[Value], *, default: Default = ...) -> Value | Default: ...
+    @overload
+    def get(self, key: str, type: TypeAdapter[Value], *, default: Default = ...) -> Value | Default: ...
+    @overload
+    def get(self, key: str, type: TypeForm[Value], *, default: Default = ...) -> Value | Default: ...
+    def get(self, key: str, type: Any = Any, *, default: Any = None) -> Any:
+        """Return what is kept under ``key`` and fresh; ``default`` if there is none, or none that is valid as ``type``.
+
+        Nothing is computed, and nothing is waited for. With ``on_error="miss"`` the result is ``default`` also while
+        the store is away.
+        """
+        return drive(self._target.get(key, type, default=default))
+
+    def set(
+        self,
+        key: str,
+        value: Any,
+        type: Any = Any,
+        *,
+        ttl: TTL | None = None,
+        stale: TTL | None = None,
+        tags: Iterable[str] = (),
+    ) -> None:
+        """Keep a value that was computed elsewhere, as if ``get_or_set`` had computed it now.
+
+        Callers that ask from now on get it. What is computed for the key at the moment is not kept.
+
+        Args:
+            key: The key.
+            value: The value.
+            type: As for ``Backend.get``: the type that it has to be valid as.
+            ttl: Seconds for which it is kept; the ttl of the cache by default.
+            stale: Seconds after that in which ``get_or_set(stale=...)`` still serves it.
+            tags: Plain names by which it can be invalidated together with others.
+
+        Raises:
+            SerializationError: The value cannot be stored, or could not be read back as ``type``.
+            BackendError: The store could not be reached, or refused, whatever ``on_error`` says: the old value may
+                still be there.
+        """
+        return drive(self._target.set(key, value, type, ttl=ttl, stale=stale, tags=tags))
 
     @overload
     def get_or_set(
@@ -233,10 +311,11 @@ class SyncCache(Face[Cache]):
         key: str,
         factory: Factory[Any],
         *,
-        ttl: TTL | None = ...,
+        ttl: TTL | TTLOf | None = ...,
         stale: TTL | None = ...,
         stale_on_error: bool | None = ...,
         tags: Iterable[str] = ...,
+        keep: Keep | None = ...,
     ) -> Any: ...
     @overload
     def get_or_set(
@@ -245,10 +324,11 @@ class SyncCache(Face[Cache]):
         factory: Factory[Any],
         type: type[Value],
         *,
-        ttl: TTL | None = ...,
+        ttl: TTL | TTLOf | None = ...,
         stale: TTL | None = ...,
         stale_on_error: bool | None = ...,
         tags: Iterable[str] = ...,
+        keep: Keep | None = ...,
     ) -> Value: ...
     @overload
     def get_or_set(
@@ -257,10 +337,11 @@ class SyncCache(Face[Cache]):
         factory: Factory[Any],
         type: TypeAdapter[Value],
         *,
-        ttl: TTL | None = ...,
+        ttl: TTL | TTLOf | None = ...,
         stale: TTL | None = ...,
         stale_on_error: bool | None = ...,
         tags: Iterable[str] = ...,
+        keep: Keep | None = ...,
     ) -> Value: ...
     @overload
     def get_or_set(
@@ -269,10 +350,11 @@ class SyncCache(Face[Cache]):
         factory: Factory[Any],
         type: TypeForm[Value],
         *,
-        ttl: TTL | None = ...,
+        ttl: TTL | TTLOf | None = ...,
         stale: TTL | None = ...,
         stale_on_error: bool | None = ...,
         tags: Iterable[str] = ...,
+        keep: Keep | None = ...,
     ) -> Value: ...
     def get_or_set(
         self,
@@ -280,10 +362,11 @@ class SyncCache(Face[Cache]):
         factory: Factory[Any],
         type: Any = Any,
         *,
-        ttl: TTL | None = None,
+        ttl: TTL | TTLOf | None = None,
         stale: TTL | None = None,
         stale_on_error: bool | None = None,
         tags: Iterable[str] = (),
+        keep: Keep | None = None,
     ) -> Any:
         """Return the value of ``key``; compute and keep it if there is none.
 
@@ -294,35 +377,111 @@ class SyncCache(Face[Cache]):
             key: The key.
             factory: Computes the value; called without arguments.
             type: As for ``Backend.get``.
-            ttl: Seconds for which the value is kept; the ttl of the cache by default.
+            ttl: Seconds for which the value is kept; the ttl of the cache by default. Or a function that tells it from
+                the value: ``None`` for the default, 0 or less for not at all.
             stale: Seconds after that in which it is still served while one caller computes a new one.
             stale_on_error: Whether that caller gets the stale value if the factory fails; as the cache by default.
             tags: Plain names by which it can be invalidated together with others.
+            keep: Tells whether a value is kept. One that is not is returned all the same.
 
         Raises:
             SerializationError: The value cannot be stored, or could not be read back as ``type``.
             RuntimeError: The factory asks for the very key that it computes.
         """
         return drive(
-            self._target.get_or_set(key, factory, type, ttl=ttl, stale=stale, stale_on_error=stale_on_error, tags=tags)
+            self._target.get_or_set(
+                key, factory, type, ttl=ttl, stale=stale, stale_on_error=stale_on_error, tags=tags, keep=keep
+            )
         )
+
+    @overload
+    def refresh(
+        self,
+        key: str,
+        factory: Factory[Any],
+        *,
+        ttl: TTL | TTLOf | None = ...,
+        stale: TTL | None = ...,
+        tags: Iterable[str] = ...,
+        keep: Keep | None = ...,
+    ) -> Any: ...
+    @overload
+    def refresh(
+        self,
+        key: str,
+        factory: Factory[Any],
+        type: type[Value],
+        *,
+        ttl: TTL | TTLOf | None = ...,
+        stale: TTL | None = ...,
+        tags: Iterable[str] = ...,
+        keep: Keep | None = ...,
+    ) -> Value: ...
+    @overload
+    def refresh(
+        self,
+        key: str,
+        factory: Factory[Any],
+        type: TypeAdapter[Value],
+        *,
+        ttl: TTL | TTLOf | None = ...,
+        stale: TTL | None = ...,
+        tags: Iterable[str] = ...,
+        keep: Keep | None = ...,
+    ) -> Value: ...
+    @overload
+    def refresh(
+        self,
+        key: str,
+        factory: Factory[Any],
+        type: TypeForm[Value],
+        *,
+        ttl: TTL | TTLOf | None = ...,
+        stale: TTL | None = ...,
+        tags: Iterable[str] = ...,
+        keep: Keep | None = ...,
+    ) -> Value: ...
+    def refresh(
+        self,
+        key: str,
+        factory: Factory[Any],
+        type: Any = Any,
+        *,
+        ttl: TTL | TTLOf | None = None,
+        stale: TTL | None = None,
+        tags: Iterable[str] = (),
+        keep: Keep | None = None,
+    ) -> Any:
+        """Compute the value of ``key`` now, keep it, and return it.
+
+        Meanwhile others get the old value, which stays if the factory fails. So that a value is never missing, call
+        this shortly before it expires, or whenever it has changed. If there is no old value, others wait for the new
+        one, as with ``get_or_set``, which describes the arguments.
+
+        If the key or a tag is invalidated meanwhile, or another ``refresh`` begins, the value is returned and not kept.
+
+        Raises:
+            SerializationError: The value cannot be stored, or could not be read back as ``type``.
+        """
+        return drive(self._target.refresh(key, factory, type, ttl=ttl, stale=stale, tags=tags, keep=keep))
 
     def cached(
         self,
         *,
-        key: str,
-        ttl: TTL | None = None,
+        key: str | None = None,
+        ttl: TTL | TTLOf | None = None,
         type: Any = MISSING,
         stale: TTL | None = None,
         stale_on_error: bool | None = None,
         tags: Iterable[str] = (),
+        keep: Keep | None = None,
     ) -> SyncCachedDecorator:
         """Decorate a function so that its results are kept, as by ``get_or_set``.
 
-        The decorated function has a method ``key``, which takes the arguments of a call and returns its key, and a
-        method ``invalidate``, which removes what is kept for it. Bound to an object or a class, these take no instance
-        either. (From Python 3.13 on, a class method has them bound if it is decorated outside: ``@cache.cached(...)``
-        above ``@classmethod``.)
+        The decorated function has methods that take the arguments of a call: ``key`` returns its key, ``invalidate``
+        removes what is kept for it, and ``refresh`` computes it now, keeps it and returns it. Bound to an object or a
+        class, these take no instance either. (From Python 3.13 on, a class method has them bound if it is decorated
+        outside: ``@cache.cached(...)`` above ``@classmethod``.)
 
         Args:
             key: A template of the key, with the function's parameters in braces, as in ``"user:{user_id}"``. An
@@ -330,14 +489,17 @@ class SyncCache(Face[Cache]):
                 percent-encoded, behind a ``'`` if it reads like one of those. Of anything else, name an attribute
                 (``{user.id}``) or convert it (``{price!s}``, ``{day:%Y}``); otherwise calls raise ``TypeError``. No two
                 functions of a cache may have the same template, unless both contain ``{__shared__}``, which adds
-                nothing to the key.
-            ttl: Seconds for which a result is kept; the ttl of the cache by default.
+                nothing to the key. Without a template, it is the module and qualified name of the function and all
+                its parameters; renaming the function then loses what is kept. A method needs a template.
+            ttl: Seconds for which a result is kept; the ttl of the cache by default. Or a function that tells it from
+                the result: ``None`` for the default, 0 or less for not at all.
             type: The type that results are validated as; the function's return annotation by default, and without one
                 plain JSON data.
             stale: Seconds after that in which a result is still served while one caller computes a new one.
             stale_on_error: Whether that caller gets the stale one if the function fails; as the cache by default.
             tags: Templates of names by which results can be invalidated together. A tag is plain text, formatted as by
                 ``str.format``: if two collide, more is invalidated.
+            keep: Tells whether a result is kept. One that is not is returned all the same.
 
         Raises:
             TypeError: What is decorated is not an ``async def`` (for ``SyncCache``: not a plain function), or its
@@ -346,7 +508,9 @@ class SyncCache(Face[Cache]):
         """
         return cast(
             "SyncCachedDecorator",
-            self._target.cached(key=key, ttl=ttl, type=type, stale=stale, stale_on_error=stale_on_error, tags=tags),
+            self._target.cached(
+                key=key, ttl=ttl, type=type, stale=stale, stale_on_error=stale_on_error, tags=tags, keep=keep
+            ),
         )
 
     def invalidate(self, key: str) -> None:
@@ -402,10 +566,9 @@ class SyncSessionStore(Face[SessionStore[Data]], Generic[Data]):
         prefix: str = "session",
         evictable: bool = False,
     ) -> None:
-        face = backend if isinstance(backend, SyncBackend) else SyncBackend(backend)
         super().__init__(
             SessionStore(
-                face._target,
+                blocking_target(backend),
                 type,
                 ttl=ttl,
                 absolute_ttl=absolute_ttl,
@@ -587,10 +750,9 @@ class SyncLock(Face[Lock]):
         renew: bool = False,
         evictable: bool = False,
     ) -> None:
-        face = backend if isinstance(backend, SyncBackend) else SyncBackend(backend)
         super().__init__(
             Lock(
-                face._target,
+                blocking_target(backend),
                 name,
                 ttl=ttl,
                 timeout=timeout,

@@ -85,6 +85,7 @@ PROVIDED: Final = {
     "Namespace": "._backend._views",
     "SyncBackend": "._sync._backend",
     "SyncCachedDecorator": "._cache._cached",
+    "blocking_target": "._blocking",
     "cast": "typing",
     "drive": "._blocking",
     "drive_each": "._blocking",
@@ -200,11 +201,20 @@ class Method:
     def arguments(self, without: frozenset[str] = frozenset()) -> str:
         """Return the arguments as a call passes them on."""
         given = self.node.args
-        parts = [item.arg for item in given.args if item.arg not in {"self", "cls"}]
+        parts = [self.passed(item) for item in given.args if item.arg not in {"self", "cls"}]
         parts += [f"*{given.vararg.arg}"] if given.vararg else []
         parts += [f"{item.arg}={item.arg}" for item in given.kwonlyargs if item.arg not in without]
         parts += [f"**{given.kwarg.arg}"] if given.kwarg else []
         return ", ".join(parts)
+
+    def passed(self, item: ast.arg) -> str:
+        """Return an argument as it is passed on: a backend, which may be a face, as one that blocks."""
+        annotation = ast.unparse(item.annotation) if item.annotation else ""
+        if annotation == "Backend":
+            return f"blocking_target({item.arg})"
+        if annotation == "Backend | None":
+            return f"None if {item.arg} is None else blocking_target({item.arg})"
+        return item.arg
 
     def body(self) -> str:
         arguments = self.arguments()
@@ -262,8 +272,16 @@ def fitted(function: str, *arguments: str) -> str:
     line = f"{function}({', '.join(arguments)})"
     if len(f"        return {line}") <= WIDTH:
         return line
-    indented = [f"            {argument}{',' * (len(arguments) > 1)}\n" for argument in arguments]
+    indented = [f"            {_broken(argument)}{',' * (len(arguments) > 1)}\n" for argument in arguments]
     return f"{function}(\n{''.join(indented)}        )"
+
+
+def _broken(call: str) -> str:
+    """Return an argument of a call, as the formatter would have it: if it is too long, its own arguments are apart."""
+    if len(call) + 12 < WIDTH:
+        return call
+    function, _, arguments = call.removesuffix(")").partition("(")
+    return f"{function}(\n                {arguments}\n            )"
 
 
 def joined(header: str) -> str:
@@ -287,21 +305,15 @@ def component_face(target: Target, source: Source, node: ast.ClassDef) -> str:
     if init is None:
         raise GeneratorError(f"{target.name} has no constructor that takes a backend")
     method = Method(source, init, {"Backend": "Backend | SyncBackend"})
-    backends = [item.arg for item in init.args.args if item.annotation and ast.unparse(item.annotation) == "Backend"]
-    if len(backends) != 1:
-        raise GeneratorError(f"the constructor of {target.name} takes {len(backends)} backends, not one")
-    (backend,) = backends
-    passed = "".join(
-        f"                {'face._target' if argument == backend else argument},\n"
-        for argument in method.arguments().split(", ")
-    )
+    if method.node.args.args[1:2] == [] or "blocking_target" not in method.arguments():
+        raise GeneratorError(f"the constructor of {target.name} takes no backend")
+    passed = "".join(f"                {argument},\n" for argument in method.arguments().split(", "))
     generic = next((text for base in node.bases if (text := ast.unparse(base)).startswith("Generic[")), "")
     doc = source.docstring(node, " " * 4)
     head = f"{doc}\n    __slots__ = ()\n\n" if doc else "    __slots__ = ()\n\n"
     return (
         f"class {target.face}(Face[{target.name}{generic.removeprefix('Generic')}]{generic and f', {generic}'}):\n"
         f"{head}{method.signature()}\n{source.docstring(init, ' ' * 8)}"
-        f"        face = {backend} if isinstance({backend}, SyncBackend) else SyncBackend({backend})\n"
         f"        super().__init__(\n            {target.name}(\n{passed}            )\n        )\n\n"
     )
 
@@ -372,7 +384,7 @@ def generate(directory: Path = PACKAGE, targets: tuple[Target, ...] = (BACKEND,)
     for target in targets:
         source = Source(directory, target.path)
         node = source.find(target.name)
-        verbs = methods(source, node, faces)
+        verbs = methods(source, node, faces if target == BACKEND else {**faces, "Backend": "Backend | SyncBackend"})
         known = source.names() | known
         if target == BACKEND:
             optional = Source(directory, OPTIONAL.path)
