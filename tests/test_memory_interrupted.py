@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from reinhardt_backends import KEEP_TTL, MemoryBackend
-from reinhardt_backends._backend._atomic import Step
+from reinhardt_backends._backend._atomic import KeyStep, Step
 from reinhardt_backends._component import drive
 from reinhardt_backends._memory._bounded import UNKNOWN
 from reinhardt_backends.testing import FakeClock
@@ -31,6 +31,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "lfu": {"maxsize": 6, "maxbytes": 100, "policy": "lfu"},
 }
 COUNT = Step("count", "", lambda now, found, args: (0, ((0 if found[0] is None else found[0][0] + 1, args[0]),) * 2))
+COUNT_ONE = KeyStep("count", "", (), lambda now, stored, left: (0, (stored or 0) + 1, 3))
+COUNT_ONE_STILL = KeyStep("count", "", (), lambda now, stored, left: (0, (stored or 0) + 1, None))
 
 WRITES: dict[str, Callable[[MemoryBackend], Awaitable[Any]]] = {
     "set a new key": lambda backend: backend.set("new", "x" * 60, 30),
@@ -53,7 +55,8 @@ WRITES: dict[str, Callable[[MemoryBackend], Awaitable[Any]]] = {
     "compare_and_delete": lambda backend: backend.compare_and_delete("s", "v"),
     "clear": lambda backend: backend.clear(),
     "clear a namespace": lambda backend: backend.namespace("k").clear(),
-    "a step over one key": lambda backend: backend._run_step(COUNT, ("n",), (3,)),
+    "a step over one key": lambda backend: backend._run_key_step(COUNT_ONE, "n"),
+    "a step over one key that keeps its expiry": lambda backend: backend._run_key_step(COUNT_ONE_STILL, "n"),
     "a step over two keys": lambda backend: backend._run_step(COUNT, ("n", "new"), (math.inf,)),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import struct
 import subprocess
 import sys
 from collections import deque
@@ -460,7 +461,7 @@ async def test_a_bad_argument_is_an_error_and_changes_nothing(place: Place) -> N
 async def test_what_others_wrote_under_its_keys_does_not_stop_it(place: Place) -> None:
     for algorithm in ALGORITHMS:
         for rates in (("2/h",), ("2/h", "3/day")):
-            for junk in ("junk", [1], 1.5, {"a": 1}, "1,2,3,4,5,6,7", ",,,", -7):
+            for junk in ("junk", [1], 1.5, {"a": 1}, b"x" * 32, "7" * 31, "x" * 39, -7):
                 throttle = place.make(Throttle, *rates, algorithm=algorithm)
                 written = "+".join(map(str, throttle.rates))
                 await place.verbs.set(f"throttle:{algorithm}:{written}:k", junk)
@@ -817,8 +818,8 @@ async def test_redis_and_memory_read_what_is_stored_alike(place: Place) -> None:
                 for store, now in ((memory, here), (place.verbs, there)):
                     latest = now + offset
                     kept = [latest + n if at in TIMES[algorithm] else n for at, n in enumerate(numbers)]
-                    text = ",".join(map(str, [latest, *kept * len(rates), *([lag] if lag else [])]))
-                    await store.set(name, text, 10**6)
+                    state = [latest, lag, *kept * len(rates)]
+                    await store.set(name, struct.pack(f"<{len(state)}d", *state), 10**6)
                 for cost in (3, 1):
                     one, other = await ours.hit("k", cost), drive(theirs.hit("k", cost))
                     what = algorithm, offset, lag, numbers, cost

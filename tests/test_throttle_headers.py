@@ -91,7 +91,7 @@ def test_a_bucket_that_was_emptied_tells_when_the_next_hit_fits() -> None:
 @pytest.mark.anyio
 async def test_a_result_says_that_the_store_did_not_decide() -> None:
     class Unreachable(MemoryBackend):
-        async def _run_step(self, *args: Any) -> Any:
+        async def _run_key_step(self, *args: Any) -> Any:
             raise BackendConnectionError("refused")
 
     assert not (await Throttle(MemoryBackend(), "5/h").hit("k")).degraded

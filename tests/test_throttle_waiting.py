@@ -35,9 +35,9 @@ class Counting(MemoryBackend):
 
     steps = 0
 
-    async def _run_step(self, *args: Any) -> Any:
+    async def _run_key_step(self, *args: Any) -> Any:
         self.steps += 1
-        return await super()._run_step(*args)
+        return await super()._run_key_step(*args)
 
 
 @pytest.mark.parametrize("algorithm", ["fixed-window", "sliding-window", "gcra"])
@@ -189,7 +189,7 @@ def test_a_store_that_does_not_answer_is_a_timeout(own_server: Server, run: Call
 @pytest.mark.anyio
 async def test_an_unknown_outcome_before_the_timeout_is_raised_as_it_is() -> None:
     class Losing(MemoryBackend):
-        async def _run_step(self, *args: Any) -> Any:
+        async def _run_key_step(self, *args: Any) -> Any:
             raise OutcomeUnknownError("no reply")
 
     with pytest.raises(OutcomeUnknownError, match="no reply"):

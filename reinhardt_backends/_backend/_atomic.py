@@ -40,3 +40,27 @@ class Step:
     lua: str
     decide: Decide
     harmless: bool = False
+
+
+DecideOne: TypeAlias = Callable[[float, Any, float], "tuple[Any, Any, float | None]"]
+"""Takes the time on the store's clock (seconds), the stored form of the value under the key (``None`` if it is missing:
+a number, a ``str``, or the ``bytes`` that Redis would have), and the seconds until it expires. Returns the answer, the
+stored form to write (``None`` writes nothing, ``MISSING`` removes the key), and its ttl as in ``Write``. It is pure, so
+a store may call it again if the key has changed meanwhile."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class KeyStep:
+    """An atomic step over one key that has its arguments already: made once, run often.
+
+    Attributes:
+        name: What it does, for the error of a backend that cannot run it.
+        lua: The script for Redis, with one key.
+        arguments: The ``ARGV`` of the script.
+        decide: The same as a pure function.
+    """
+
+    name: str
+    lua: str
+    arguments: tuple[bytes, ...]
+    decide: DecideOne

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, SupportsIndex, overload
 
 from .._types import TTL, JSONValue, KeepTTL, Secret, check_name, check_seconds
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pydantic import AnyUrl, TypeAdapter
     from typing_extensions import TypeForm
 
-    from ._atomic import Step
+    from ._atomic import KeyStep, Step
 
 
 class Backend(OptionalVerbs, ABC):
@@ -309,6 +309,10 @@ class Backend(OptionalVerbs, ABC):
 
     async def _run_step(self, step: Step, keys: Sequence[str], args: Sequence[str | int | float | bytes]) -> Any:
         """Run an atomic step over ``keys`` and return its answer."""
+        self._unsupported(step.name)
+
+    def _run_key_step(self, step: KeyStep, key: str) -> Awaitable[Any]:
+        """Run an atomic step over one key and return its answer."""
         self._unsupported(step.name)
 
     def _blocking_twin(self) -> Backend | None:

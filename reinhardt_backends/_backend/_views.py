@@ -17,7 +17,7 @@ from ._pages import PagedKeys, close_iterator
 from ._stats import BackendStats
 
 if TYPE_CHECKING:
-    from ._atomic import Step
+    from ._atomic import KeyStep, Step
 
 
 READS: Final = frozenset({"get", "exists", "ttl", "get_many", "get_json", "time", "ping", "scan"})
@@ -130,6 +130,9 @@ class View(Backend):
 
     async def _run_step(self, step: Step, keys: Sequence[str], args: Sequence[str | int | float | bytes]) -> Any:
         return await self._call("_run_step", step, keys, args)
+
+    async def _run_key_step(self, step: KeyStep, key: str) -> Any:
+        return await self._call("_run_key_step", step, key)
 
 
 class _Closing:
@@ -267,6 +270,9 @@ class Namespace(View):
 
     async def _run_step(self, step: Step, keys: Sequence[str], args: Sequence[str | int | float | bytes]) -> Any:
         return await self._parent._run_step(step, [self._full(key) for key in keys], args)
+
+    async def _run_key_step(self, step: KeyStep, key: str) -> Any:
+        return await self._parent._run_key_step(step, self._full(key))
 
     def _with_timeout(self, seconds: float) -> Backend:
         return Namespace(self._parent._with_timeout(seconds), self._prefix, self._closing)

@@ -36,7 +36,7 @@ from ._expiry import UNFILED
 from ._items import NEVER, Item, Items
 
 if TYPE_CHECKING:
-    from .._backend._atomic import Step
+    from .._backend._atomic import KeyStep, Step
 
 # Between these CPython compares fastest, and sums are far from 64 bits.
 _LOW: Final = -(10**9)
@@ -208,7 +208,10 @@ class MemoryBackend(Items, Backend):
         return True
 
     async def _run_step(self, step: Step, keys: Sequence[str], args: Sequence[str | int | float | bytes]) -> Any:
-        return self._run_one(step, keys[0], args) if len(keys) == 1 else self._run_several(step, keys, args)
+        return self._run_several(step, keys, args)
+
+    async def _run_key_step(self, step: KeyStep, key: str) -> Any:
+        return self._run_one(step.decide, key)
 
     async def _clear_prefix(self, prefix: str) -> None:
         return self._remove_prefix(prefix)

@@ -37,7 +37,7 @@ from ._bounded import UNKNOWN, Bounds, EvictionPolicy, bounds_for
 from ._expiry import UNFILED, ExpiryRing
 
 if TYPE_CHECKING:
-    from .._backend._atomic import Found, Step
+    from .._backend._atomic import DecideOne, Found, Step
 
 Item = tuple[Any, float, int]
 
@@ -261,11 +261,10 @@ class Items:
         if slot >= 0 and not (key in data and data[key][2] == slot):
             self._ring.slots[slot].pop(key, None)
 
-    def _run_one(self, step: Step, key: str, args: Sequence[Any]) -> Any:
-        """Run an atomic step over one key. Takes the lock."""
+    def _run_one(self, decide: DecideOne, key: str) -> Any:
+        """Run the decision of an atomic step over one key. Takes the lock."""
         if key.__class__ is not str or not key.isascii():
             key = check_key(key)
-        found: Found
         lock = self._lock
         try:
             lock.acquire()
@@ -274,29 +273,23 @@ class Items:
                 if now >= self._due:
                     self._sweep(now)
                 data = self._data
-                item = data.get(key)
-                if item is None or item[1] <= now:
-                    found = None
-                else:
-                    found = (item[0] if item[0].__class__ is not bytes else decode(item[0])), item[1] - now
-                answer, writes = step.decide(now, (found,), args)
-                if not writes or (write := writes[0]) is None:
+                item = stored = None
+                left = 0.0
+                if key in data:
+                    item = data[key]
+                    stored, expiry, slot = item
+                    left = expiry - now
+                    if left <= 0.0:
+                        stored, left = None, 0.0
+                answer, new, ttl = decide(now, stored, left)
+                if new is None:
                     break
-                value, seconds = write
-                kind = value.__class__
-                if (
-                    seconds is None
-                    and found
-                    and item
-                    and self._bounds is None
-                    and (kind is int or (kind is str and value.isascii()))
-                ):
-                    # A count or a short text changes in place.
-                    new = value, item[1], item[2]
+                if ttl is None and left and self._bounds is None and new is not MISSING:
+                    # The expiry stays, and so does the slot.
                     if (data[key] if key in data else None) is item:
-                        data[key] = new
+                        data[key] = (new, expiry, slot)
                         break
-                elif self._write(key, item, write, now):
+                elif self._write(key, item, new, ttl, now):
                     break
         except BaseException:
             try:  # noqa: SIM105 - a call of suppress() could be interrupted itself
@@ -320,22 +313,19 @@ class Items:
             items = [self._data.get(key) for key in keys]
             answer, writes = step.decide(now, [_found(item, now) for item in items], args)
             pending = zip(keys, items, writes, strict=False)
-            if all(write is None or self._write(key, item, write, now) for key, item, write in pending):
+            if all(write is None or self._write(key, item, *_packed(write), now) for key, item, write in pending):
                 return answer
 
-    def _write(self, key: str, item: Item | None, write: tuple[Any, float | None], now: float) -> bool:
+    def _write(self, key: str, item: Item | None, stored: Any, ttl: float | None, now: float) -> bool:
         """Make a write of a step, if ``item`` is still what is there. Return whether it was."""
-        value, seconds = write
-        if value is MISSING:
+        if stored is MISSING:
             return item is None or self._remove(key, item)
-        if value.__class__ is not str or not value.isascii():
-            value = pack(value)
         expiry: float
-        if seconds is not None:
-            expiry = now + seconds
+        if ttl is not None:
+            expiry = now + ttl
         else:
             expiry = NEVER if item is None or item[1] <= now else item[1]
-        return self._swap(key, item, value, expiry, now)
+        return self._swap(key, item, stored, expiry, now)
 
     def _sweep(self, now: float) -> int:
         """Remove some of the keys whose time has passed, and return how many."""
@@ -390,6 +380,12 @@ class _Closed(dict[str, Item]):
 
 
 CLOSED: Final = _Closed()
+
+
+def _packed(write: tuple[Any, float | None]) -> tuple[Any, float | None]:
+    """Return a write of a step with the value in its stored form."""
+    value, ttl = write
+    return (value if value is MISSING else pack(value)), ttl
 
 
 def _found(item: Item | None, now: float) -> Found:

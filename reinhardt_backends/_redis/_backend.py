@@ -9,7 +9,7 @@ redis-py and hiredis are imported when the first backend is made.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping, Sequence
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, cast
 
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from pydantic import AnyUrl
     from redis.credentials import CredentialProvider
 
-    from .._backend._atomic import Step
+    from .._backend._atomic import KeyStep, Step
     from ._client import Client
     from ._options import Options
 
@@ -385,6 +385,10 @@ class RedisBackend(Backend):
         script = script_of(step)
         names = [self._full(key) for key in keys]
         return await self._client.call(kind, *script.call, b"%d" % len(names), *names, *args, expects=ANSWER)
+
+    def _run_key_step(self, step: KeyStep, key: str) -> Awaitable[Any]:
+        words: Words = (*script_of(step).call, b"1", self._full(key), *step.arguments)
+        return self._client.call(Kind.ONCE, *words, expects=ANSWER)
 
     async def _get_renewed(self, key: str, name: str, type: Any, default: Any, *args: int | bytes) -> Any:
         deadline = self._client.deadline()

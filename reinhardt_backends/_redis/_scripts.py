@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ._commands import Kind, Reply
 
 if TYPE_CHECKING:
-    from .._backend._atomic import Step
+    from .._backend._atomic import KeyStep, Step
     from ._client import Client
 
 
@@ -48,7 +48,7 @@ class Script:
         return await client.call(kind, *self.call, b"%d" % len(keys), *keys, *args, expects=expects, deadline=deadline)
 
 
-#: The source of each script, by its digest. There are as many scripts as the library has, so none is ever removed.
+#: The source of each script, by its digest. The library has few scripts, so none is ever removed.
 _SOURCES: Final[dict[bytes, bytes]] = {}
 
 _CALL: Final = re.compile(rb"(\*\d+\r\n)\$7\r\nEVALSHA\r\n\$40\r\n([0-9a-f]{40})\r\n")
@@ -125,12 +125,12 @@ return redis.call('DEL', KEYS[1])
 """)
 
 
-def script_of(step: Step) -> Script:
+def script_of(step: Step | KeyStep) -> Script:
     """Return the script of an atomic step."""
-    script = _STEPS.get(step)
+    script = _STEPS.get(step.lua)
     if script is None:
-        script = _STEPS[step] = Script(step.lua)
+        script = _STEPS[step.lua] = Script(step.lua)
     return script
 
 
-_STEPS: Final[dict[Step, Script]] = {}
+_STEPS: Final[dict[str, Script]] = {}

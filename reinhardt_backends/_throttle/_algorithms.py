@@ -1,17 +1,8 @@
 """The algorithms of a throttle: how hits are counted over time.
 
-An algorithm keeps a few whole numbers for a rate, and has these formulas over them, in Python and in Lua. Times are in
-microseconds. ``now`` never decreases, and ``latest`` is what it was when the numbers were written; ``_clock.py`` has
-both.
-
-* ``take``: how long a cost has to wait, 0 if it fits; the numbers as they stand now, after the hit if it fits; and the
-  time until those say nothing any more. A negative cost asks for its opposite and spends nothing;
-* ``left``: how many hits of cost 1 fit, and the time until the next one fits once all of those were spent;
-* ``horizon``: the longest that the wait can be. Numbers that old say nothing any more.
-
-In Lua ``take`` is in pieces.
-
-The algorithms:
+An algorithm keeps a few numbers for a rate. Times are in microseconds. ``now`` never decreases, and ``latest`` is what
+it was when the numbers were written; ``_clock.py`` has both. The formulas exist in Python and in Lua. In both the
+numbers are doubles: whole numbers, exact up to 2**53, and beyond that inexact by less than one part in 10**15.
 
 * ``FIXED``: when the window ends, and a count. A window begins with the first hit. It is what Redis's documentation of
   ``INCR`` describes as a rate limiter.
@@ -21,30 +12,46 @@ The algorithms:
 * ``GCRA``: the generic cell rate algorithm (ITU-T I.371, annex A), in its form as a leaky bucket: hits fill it, and it
   leaks at the rate (J. Turner, "New directions in communications", 1986); the complement of a token bucket. The number
   is the level, in microseconds times hits: so it leaks ``limit`` of these each microsecond, and no rounding adds up.
-
-Numbers past 2**53 are inexact in Lua, by less than one part in 10**15.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
-Numbers = tuple[int, ...]
+State: TypeAlias = tuple[float, ...]
+"""The latest time, the lag of the clock (see ``_clock.py``), and the numbers of a rate."""
+
+Take: TypeAlias = Callable[[float, State | None], tuple[float, float, State]]
+Left: TypeAlias = Callable[[float, State], tuple[float, float]]
 
 
-Taken = tuple[int, Numbers, int]
+class Meter(NamedTuple):
+    """The formulas of one rate, for hits of one cost. A negative cost asks for its opposite and spends nothing.
+
+    Attributes:
+        take: Given ``now`` and the state, ``None`` where nothing is stored: how long the cost has to wait, 0 if it
+            fits; the time until the numbers say nothing any more; and the state as it is now, after the hit if it fits.
+        left: Given ``now`` and a state of that time: how many hits of cost 1 fit, and the time until the next one fits
+            once all of those were spent.
+        horizon: The longest that the wait can be. Numbers that old say nothing any more.
+    """
+
+    take: Take
+    left: Left
+    horizon: float
 
 
 class Lua(NamedTuple):
-    """The formulas as Lua statements over ``limit``, ``period``, ``burst`` and the numbers ``a``, ``b`` and ``c``.
+    """The formulas as Lua over ``now``, ``limit``, ``period``, ``burst`` and the numbers ``a``, ``b`` and ``c``.
 
-    ``current`` brings the numbers up to date; ``a`` is ``nil`` where there are none. ``wait`` is the body of the
-    function ``wait_for``; ``spend`` adds ``cost``; ``reset`` and ``horizon`` set what they are called, ``left`` also
-    ``refill``.
+    ``current`` brings the numbers up to date; ``a`` is ``nil`` where there are none. ``fits`` is a condition about the
+    cost ``wanted``, and ``wait`` returns how long that has to wait if it does not fit. ``spend`` adds ``cost``;
+    ``reset`` and ``horizon`` are expressions; ``left`` sets ``left`` and ``refill``.
     """
 
     current: str
+    fits: str
     wait: str
     spend: str
     reset: str
@@ -52,132 +59,146 @@ class Lua(NamedTuple):
     horizon: str
 
 
-class Formulas(NamedTuple):
-    """The formulas of an algorithm, and how many numbers it keeps for a rate.
+class Algorithm(NamedTuple):
+    """An algorithm: how many numbers it keeps for a rate, and its formulas.
 
-    ``take`` has the arguments ``now, latest, numbers, cost, limit, period, burst``, ``left`` has ``now, numbers, limit,
-    period, burst``.
+    ``meter`` takes cost, limit, period and burst.
     """
 
     width: int
-    take: Callable[[int, int, Numbers | None, int, int, int, int], Taken]
-    left: Callable[[int, Numbers, int, int, int], tuple[int, int]]
-    horizon: Callable[[int, int, int], int]
+    meter: Callable[[int, int, int, int], Meter]
     lua: Lua
 
 
-def _take_fixed(now: int, latest: int, old: Numbers | None, cost: int, limit: int, period: int, burst: int) -> Taken:
-    end, count = (now + period, 0) if old is None or now >= old[0] else old
-    if count + abs(cost) > limit:
-        return end - now, (end, count), end - now
-    if cost > 0:
-        count += cost
-    return 0, (end, count), end - now if count else 0
+def _fixed(cost: int, limit: int, length: int, burst: int) -> Meter:
+    period = float(length)
+    wanted, spent = abs(cost), max(cost, 0)
+
+    def take(now: float, old: State | None) -> tuple[float, float, State]:
+        if old is None or now >= old[2]:
+            end, count = now + period, 0.0
+        else:
+            _, _, end, count = old
+        wait = end - now
+        if count + wanted > limit:
+            return wait, wait, (now, 0.0, end, count)
+        count += spent
+        return 0.0, wait if count else 0.0, (now, 0.0, end, count)
+
+    def left(now: float, at: State) -> tuple[float, float]:
+        return max(limit - at[3], 0.0), at[2] - now
+
+    return Meter(take, left, period)
 
 
-def _left_fixed(now: int, at: Numbers, limit: int, period: int, burst: int) -> tuple[int, int]:
-    return max(limit - at[1], 0), at[0] - now
-
-
-FIXED: Final = Formulas(
+FIXED: Final = Algorithm(
     width=2,
-    take=_take_fixed,
-    left=_left_fixed,
-    horizon=lambda limit, period, burst: period,
+    meter=_fixed,
     lua=Lua(
         current="if not a or now >= a then a, b = now + period, 0 end",
-        wait="return b + wanted <= limit and 0 or a - now",
+        fits="b + wanted <= limit",
+        wait="return a - now",
         spend="b = b + cost",
-        reset="reset = b > 0 and a - now or 0",
+        reset="b > 0 and a - now or 0",
         left="left, refill = math.max(limit - b, 0), a - now",
-        horizon="horizon = period",
+        horizon="period",
     ),
 )
 
 
-def _take_sliding(now: int, latest: int, old: Numbers | None, cost: int, limit: int, period: int, burst: int) -> Taken:
-    if old is None or (gone := now - old[0]) >= 2 * period:
-        start, count, before, gone = now, 0, 0, 0
-    elif gone >= period:
-        start, count, before, gone = old[0] + period, 0, old[1], gone - period
-    else:
-        start, count, before = old
-    wait, wanted = 0, count + abs(cost)
-    if before * (period - gone) + wanted * period > limit * period:
-        if wanted <= limit:
-            wait = period - (limit - wanted) * period // before - gone
+def _sliding(cost: int, limit: int, length: int, burst: int) -> Meter:
+    period = float(length)
+    wanted, spent = abs(cost), max(cost, 0)
+    longest, most = 2 * period, limit * period
+
+    def wait_for(gone: float, count: float, before: float, wanted: int) -> float:
+        total = count + wanted
+        if before * (period - gone) + total * period <= most:
+            return 0.0
+        if total <= limit:
+            return period - (limit - total) * period // before - gone
+        return period - gone + max(period - (limit - wanted) * period // count, 0.0)
+
+    def take(now: float, old: State | None) -> tuple[float, float, State]:
+        if old is None or (gone := now - old[2]) >= longest:
+            start, count, before, gone = now, 0.0, 0.0, 0.0
+        elif gone < period:
+            _, _, start, count, before = old
         else:
-            wait = period - gone + max(period - (limit - wanted + count) * period // count, 0)
-    elif cost > 0:
-        count = wanted
-    reset = 2 * period - gone if count else period - gone if before else 0
-    return wait, (start, count, before), reset
+            start, count, before, gone = old[2] + period, 0.0, old[3], gone - period
+        wait = wait_for(gone, count, before, wanted)
+        if not wait:
+            count += spent
+        reset = longest - gone if count else period - gone if before else 0.0
+        return wait, reset, (now, 0.0, start, count, before)
+
+    def left(now: float, at: State) -> tuple[float, float]:
+        _, _, start, count, before = at
+        gone = now - start
+        left = max(limit - count + -(before * (period - gone)) // period, 0.0)
+        return left, wait_for(gone, count + left, before, 1)
+
+    return Meter(take, left, longest)
 
 
-def _left_sliding(now: int, at: Numbers, limit: int, period: int, burst: int) -> tuple[int, int]:
-    start, count, before = at
-    left = max(limit - count + -(before * (period - now + start)) // period, 0)
-    return left, _take_sliding(now, now, (start, count + left, before), -1, limit, period, burst)[0]
-
-
-SLIDING: Final = Formulas(
+SLIDING: Final = Algorithm(
     width=3,
-    take=_take_sliding,
-    left=_left_sliding,
-    horizon=lambda limit, period, burst: 2 * period,
+    meter=_sliding,
     lua=Lua(
         current="""
 if not a or now >= a + 2 * period then a, b, c = now, 0, 0
 elseif now >= a + period then a, b, c = a + period, 0, b end
 """.strip(),
+        fits="c * (period - now + a) + (b + wanted) * period <= limit * period",
         wait="""
 local gone = now - a
-if c * (period - gone) + (b + wanted) * period <= limit * period then return 0 end
 if b + wanted <= limit then return period - math.floor((limit - b - wanted) * period / c) - gone end
 return period - gone + math.max(period - math.floor((limit - wanted) * period / b), 0)
 """.strip(),
         spend="b = b + cost",
-        reset="reset = b > 0 and a + 2 * period - now or c > 0 and a + period - now or 0",
+        reset="b > 0 and a + 2 * period - now or c > 0 and a + period - now or 0",
         left="""
 left = math.max(limit - b - math.ceil(c * (period - now + a) / period), 0)
 refill = wait_for(now, limit, period, burst, a, b + left, c, 1)
 """.strip(),
-        horizon="horizon = 2 * period",
+        horizon="2 * period",
     ),
 )
 
 
-def _take_gcra(now: int, latest: int, old: Numbers | None, cost: int, limit: int, period: int, burst: int) -> Taken:
-    level = 0 if old is None else old[0] - (now - latest) * limit
-    level = max(level, 0)
-    filled = level + abs(cost) * period
-    excess = filled - burst * period
-    if excess > 0:
-        return -(-excess // limit), (level,), -(-level // limit)
-    if cost > 0:
-        level = filled
-    return 0, (level,), -(-level // limit)
+def _gcra(cost: int, limit: int, length: int, burst: int) -> Meter:
+    period = float(length)
+    full, wanted, spent = burst * period, abs(cost) * period, max(cost, 0) * period
+
+    def take(now: float, old: State | None) -> tuple[float, float, State]:
+        level = 0.0 if old is None else old[2] - (now - old[0]) * limit
+        level = max(level, 0.0)
+        excess = level + wanted - full
+        if excess > 0.0:
+            return -(-excess // limit), -(-level // limit), (now, 0.0, level)
+        level += spent
+        return 0.0, -(-level // limit), (now, 0.0, level)
+
+    def left(now: float, at: State) -> tuple[float, float]:
+        left = max((full - at[2]) // period, 0.0)
+        return left, max(-((full - at[2] - (left + 1) * period) // limit), 0.0)
+
+    return Meter(take, left, -(-full // limit))
 
 
-def _left_gcra(now: int, at: Numbers, limit: int, period: int, burst: int) -> tuple[int, int]:
-    left = max((burst * period - at[0]) // period, 0)
-    return left, _take_gcra(now, now, at, -left - 1, limit, period, burst)[0]
-
-
-GCRA: Final = Formulas(
+GCRA: Final = Algorithm(
     width=1,
-    take=_take_gcra,
-    left=_left_gcra,
-    horizon=lambda limit, period, burst: -(-burst * period // limit),
+    meter=_gcra,
     lua=Lua(
-        current="a = a and math.max(a - (now - latest) * limit, 0) or 0",
-        wait="return math.max(math.ceil((a + (wanted - burst) * period) / limit), 0)",
+        current="if a then a = a - (now - latest) * limit else a = 0 end if a < 0 then a = 0 end",
+        fits="a + (wanted - burst) * period <= 0",
+        wait="return math.ceil((a + (wanted - burst) * period) / limit)",
         spend="a = a + cost * period",
-        reset="reset = math.ceil(a / limit)",
+        reset="math.ceil(a / limit)",
         left="""
 left = math.max(math.floor((burst * period - a) / period), 0)
 refill = wait_for(now, limit, period, burst, a, b, c, left + 1)
 """.strip(),
-        horizon="horizon = math.ceil(burst * period / limit)",
+        horizon="math.ceil(burst * period / limit)",
     ),
 )

@@ -28,17 +28,17 @@ class Reading(NamedTuple):
         lag: The lag of the state; 0 for none.
     """
 
-    real: int
-    now: int
-    base: int
-    latest: int
-    lag: int
+    real: float
+    now: float
+    base: float
+    latest: float
+    lag: float
 
-    def is_over(self, horizon: int) -> bool:
+    def is_over(self, horizon: float) -> bool:
         """Whether the numbers of a rate say nothing any more, by the promise of a mark."""
         return self.lag > 0 and self.real >= self.latest and self.real >= self.base + horizon
 
-    def promise(self, wait: int, horizon: int) -> int:
+    def promise(self, wait: float, horizon: float) -> float:
         """Return how long it takes on this clock until what takes ``wait`` now is allowed."""
         if wait == 0 or self.real >= self.latest:
             return wait
@@ -47,12 +47,12 @@ class Reading(NamedTuple):
             wait = max(wait, self.base + horizon - start)
         return start - self.real + wait
 
-    def promise_within(self, wait: int, horizon: int) -> int:
+    def promise_within(self, wait: float, horizon: float) -> float:
         """Return the same, at most the horizon."""
         return min(self.promise(wait, horizon), horizon)
 
 
-def read_clock(real: int, latest: int, lag: int) -> Reading:
+def read_clock(real: float, latest: float, lag: float) -> Reading:
     """Return what a clock that shows ``real`` means to a state."""
     base = latest - lag
     if real >= latest:
@@ -62,7 +62,7 @@ def read_clock(real: int, latest: int, lag: int) -> Reading:
     return Reading(real, latest, base, latest, lag)
 
 
-def settle(reading: Reading, waits: list[int], horizons: list[int]) -> tuple[Reading, list[int]]:
+def settle(reading: Reading, waits: list[float], horizons: list[float]) -> tuple[Reading, list[float]]:
     """Return the reading with the lag that the state shall have, and each wait as the caller is promised it."""
     if reading.real >= reading.latest:
         reading = reading._replace(lag=0)

@@ -10,11 +10,11 @@ millisecond in which it expires; here the window is over then, so that a hit at 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import ceil
 from typing import Any, Final
 
-from .._backend._atomic import Found, Step, Write
+from .._backend._atomic import DecideOne, KeyStep
+from ._rates import Rate
 
 _MICRO: Final = 1_000_000
 _ROUNDING: Final = 1e-9
@@ -22,32 +22,57 @@ _ROUNDING: Final = 1e-9
 _FOREVER: Final = float("inf")
 
 
-def _decide(time: float, found: Sequence[Found], args: Sequence[Any]) -> tuple[list[int], Sequence[Write]]:
-    cost, _, limit, period, _ = args
-    there = found[0]
-    if there is None or there[0].__class__ is not int or there[0] <= 0:
-        if cost > 0:
-            return [1, limit - cost, period, 0, period], ((cost, period / _MICRO),)
-        return [1, limit, 0, 0, period], ()
-    count, left = there
-    reset, ttl = ceil((left - _ROUNDING) * _MICRO) if left < _FOREVER else period + 1, None
-    if reset > period:
-        reset, ttl = period, period / _MICRO
-    elif reset < 1:
-        reset = 1
-    if count + abs(cost) > limit:
-        return [0, max(limit - count, 0), reset, reset, reset], () if ttl is None else ((count, ttl),)
-    if cost > 0:
-        count += cost
-        return [1, limit - count, reset, 0, reset], ((count, ttl),)
-    return [1, limit - count, reset, 0, reset], () if ttl is None else ((count, ttl),)
+def count_step(rate: Rate, cost: int) -> KeyStep:
+    """Return the step with the whole answer. A negative cost asks what its opposite would meet."""
+    arguments = (b"%d" % cost, b"%d" % rate.limit, b"%d" % rate.milliseconds)
+    return KeyStep("throttle by fixed-window", _COUNT, arguments, _decide(cost, rate.limit, rate.milliseconds))
+
+
+def allow_step(rate: Rate, cost: int) -> KeyStep:
+    """Return the step that says whether the hit is allowed, 1 or 0. The cost is within the limit."""
+    arguments = (b"%d" % cost, b"%d" % rate.limit, b"%d" % rate.milliseconds)
+    return KeyStep("throttle by fixed-window", _ALLOW, arguments, _decide_allow(cost, rate.limit, rate.period))
+
+
+def _decide(cost: int, limit: int, milliseconds: int) -> DecideOne:
+    period, wanted = milliseconds * 1000, abs(cost)
+
+    def decide(time: float, count: Any, left: float) -> tuple[Any, Any, float | None]:
+        if count.__class__ is not int or count <= 0:
+            if cost > 0:
+                return [1, limit - cost, period, 0, period], cost, period / _MICRO
+            return [1, limit, 0, 0, period], None, None
+        reset, ttl = ceil((left - _ROUNDING) * _MICRO) if left < _FOREVER else period + 1, None
+        if reset > period:
+            reset, ttl = period, period / _MICRO
+        elif reset < 1:
+            reset = 1
+        allowed = count + wanted <= limit
+        spends = allowed and cost > 0
+        if spends:
+            count += cost
+        answer = [1, limit - count, reset, 0, reset] if allowed else [0, max(limit - count, 0), reset, reset, reset]
+        return answer, None if ttl is None and not spends else count, ttl
+
+    return decide
+
+
+def _decide_allow(cost: int, limit: int, period: float) -> DecideOne:
+    def decide(time: float, count: Any, left: float) -> tuple[int, int | None, float | None]:
+        if count.__class__ is int and count > 0:
+            total = count + cost
+            if total <= limit:
+                return 1, total, None
+            # An expiry beyond the period is set right.
+            return (0, count, period) if left > period + _ROUNDING else (0, None, None)
+        return 1, cost, period
+
+    return decide
 
 
 # A denied hit only reads, so that a flood of them is neither written nor replicated.
-COUNT: Final = Step(
-    "throttle by fixed-window",
-    """
-local cost, limit, period = tonumber(ARGV[1]), tonumber(ARGV[3]), ARGV[4] / 1000
+_COUNT: Final = """
+local cost, limit, period = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local stored = redis.call('GET', KEYS[1])
 local count = stored and tonumber(stored) or 0
 local left = 0
@@ -70,28 +95,9 @@ local reset = count > 0 and left * 1000 or 0
 return {
   allowed and 1 or 0, math.max(limit - count, 0), reset, allowed and 0 or reset, count > 0 and reset or period * 1000
 }
-""",
-    _decide,
-)
-"""The whole answer, given what ``_decisions.py`` says."""
+"""
 
-
-def _decide_allow(time: float, found: Sequence[Found], args: Sequence[Any]) -> tuple[int, Sequence[Write]]:
-    cost, limit, milliseconds = args
-    (there,) = found
-    if there is not None:
-        count, left = there
-        if count.__class__ is int and count > 0:
-            total = count + cost
-            if total <= limit:
-                return 1, ((total, None),)
-            return 0, ((count, milliseconds / 1000),) if left > milliseconds / 1000 + _ROUNDING else ()
-    return 1, ((cost, milliseconds / 1000),)
-
-
-ALLOW: Final = Step(
-    "throttle by fixed-window",
-    """
+_ALLOW: Final = """
 local stored = redis.call('GET', KEYS[1])
 local count = stored and tonumber(stored)
 if count and count > 0 and count % 1 == 0 then
@@ -105,7 +111,4 @@ if count and count > 0 and count % 1 == 0 then
 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
 return 1
-""",
-    _decide_allow,
-)
-"""Whether the hit is allowed: ``cost, limit, milliseconds``, the cost within the limit."""
+"""

@@ -1,6 +1,6 @@
 """How a throttle reaches its decision, by what its backend can do.
 
-* ``AtomicLimiter``, ``AtomicCounter``: one atomic step, on the store's clock. For our own backends.
+* ``AtomicLimiter``: one atomic step, on the store's clock. For our own backends.
 * ``OptimisticLimiter``: read, decide, and write if nothing was written in between, as often as it takes. For users'
   backends that provide ``add`` and ``compare_and_set``. They have no clock to ask, so the wall clock of this machine is
   used; ``_clock.py`` deals with the differences between machines.
@@ -16,18 +16,22 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from functools import lru_cache, partial
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 from .._backend import Backend
-from .._backend._atomic import Step
+from .._backend._atomic import KeyStep
 from .._component import provides, require
 from .._types import KEEP_TTL, MISSING
-from ._counter import ALLOW, COUNT
-from ._decisions import STEPS
+from ._counter import allow_step, count_step
+from ._decisions import step_for
 from ._rates import Rate
 
 Algorithm: TypeAlias = Literal["fixed-window", "sliding-window", "gcra"]
+
+
+_MOST_STEPS: Final = 64
+"""How many steps a throttle keeps; there is one for each cost."""
 
 
 class Limiter(Protocol):
@@ -56,105 +60,96 @@ def limiter_for(backend: Backend, rates: tuple[Rate, ...], algorithm: Algorithm,
     written = "+".join(map(str, rates))
     head = f"{prefix}:{algorithm}:{written}:"
     if backend._runs_steps():
-        return AtomicCounter(backend, head, rates) if counts else AtomicLimiter(backend, head, rates, STEPS[algorithm])
+        return AtomicLimiter(backend, head, rates, algorithm)
     if counts:
         return IncrementLimiter(backend, head, f"{prefix}:end:{written}:", rates[0])
     several = " and several rates" if len(rates) > 1 else ""
     require(backend, f"Throttle with {algorithm}{several}", "add", "compare_and_set")
-    return OptimisticLimiter(backend, head, rates, STEPS[algorithm])
+    return OptimisticLimiter(backend, head, rates, algorithm)
 
 
-def _arguments(rates: tuple[Rate, ...]) -> tuple[int, ...]:
-    return tuple(number for rate in rates for number in (rate.limit, rate.milliseconds * 1000, rate.most))
+def _steps(rates: tuple[Rate, ...], algorithm: Algorithm) -> Callable[[int, bool], KeyStep]:
+    """Return a function that has the step for a cost and a kind of answer: brief, or not."""
 
+    def make(cost: int, brief: bool) -> KeyStep:
+        if len(rates) > 1 or algorithm != "fixed-window":
+            return step_for(algorithm, rates, cost, brief=brief)
+        return allow_step(rates[0], cost) if brief else count_step(rates[0], cost)
 
-class Brief(NamedTuple):
-    """How to decide over a hit of cost 1 with one call, on a backend that takes no time.
-
-    ``run(head + key, arguments)`` is what ``allow`` would answer.
-    """
-
-    run: Callable[[str, tuple[int, ...]], int]
-    head: str
-    arguments: tuple[int, ...]
+    return lru_cache(_MOST_STEPS)(make)
 
 
 class AtomicLimiter:
-    """One step a decision."""
+    """One step a decision.
 
-    def __init__(self, backend: Backend, head: str, rates: tuple[Rate, ...], step: Step) -> None:
+    Attributes:
+        plain: For a backend that takes no time: ``plain(head + key)`` decides over a hit of cost 1 and returns what
+            ``allow`` would, in one call.
+    """
+
+    def __init__(self, backend: Backend, head: str, rates: tuple[Rate, ...], algorithm: Algorithm) -> None:
         self._backend = backend
-        self._head = head
-        self._run = backend._run_step
-        self._step = step
-        self._rest = _arguments(rates)
-        self.brief: Brief | None = None
+        self._run = backend._run_key_step
+        self._step = _steps(rates, algorithm)
+        self.head = head
         plain = backend._plain_verb("run_one")
-        if plain is not None:
-            self.brief = Brief(partial(plain, step), head, (1, 1, *self._rest))
+        self.plain: Callable[[str], int] | None = None if plain is None else partial(plain, self._step(1, True).decide)
 
     def decide(self, key: str, cost: int) -> Awaitable[list[int]]:
-        return self._run(self._step, (self._head + key,), (cost, 0, *self._rest))
+        return self._run(self._step(cost, False), self.head + key)
 
     def allow(self, key: str, cost: int) -> Awaitable[int]:
-        return self._run(self._step, (self._head + key,), (cost, 1, *self._rest))
+        return self._run(self._step(cost, True), self.head + key)
 
     async def reset(self, key: str) -> None:
-        await self._backend.delete(self._head + key)
-
-
-class AtomicCounter(AtomicLimiter):
-    """A single rate by ``fixed-window``: what is asked most often, by the shortest way."""
-
-    def __init__(self, backend: Backend, head: str, rates: tuple[Rate, ...]) -> None:
-        super().__init__(backend, head, rates, COUNT)
-        (rate,) = rates
-        self._limits = (rate.limit, rate.milliseconds)
-        self._once = (1, *self._limits)
-        plain = backend._plain_verb("run_one")
-        if plain is not None:
-            self.brief = Brief(partial(plain, ALLOW), head, self._once)
-
-    def allow(self, key: str, cost: int) -> Awaitable[int]:
-        return self._run(ALLOW, (self._head + key,), self._once if cost == 1 else (cost, *self._limits))
+        await self._backend.delete(self.head + key)
 
 
 class OptimisticLimiter:
-    """The pure function of a step over a value that was read, and a write that fails if the value has changed."""
+    """The pure function of a step over a value that was read, and a write that fails if the value has changed.
 
-    def __init__(self, backend: Backend, head: str, rates: tuple[Rate, ...], step: Step) -> None:
+    The state is kept as text, which every backend has: its bytes in hexadecimal.
+    """
+
+    def __init__(self, backend: Backend, head: str, rates: tuple[Rate, ...], algorithm: Algorithm) -> None:
         self._backend = backend
         self._head = head
-        self._step = step
-        self._rest = _arguments(rates)
+        self._step = _steps(rates, algorithm)
 
     async def decide(self, key: str, cost: int) -> list[int]:
-        answer: list[int] = await self._try(key, (cost, 0, *self._rest))
+        answer: list[int] = await self._try(key, self._step(cost, False))
         return answer
 
     async def allow(self, key: str, cost: int) -> int:
-        answer: int = await self._try(key, (cost, 1, *self._rest))
+        answer: int = await self._try(key, self._step(cost, True))
         return answer
 
-    async def _try(self, key: str, args: tuple[int, ...]) -> Any:
+    async def _try(self, key: str, step: KeyStep) -> Any:
         name = self._head + key
         while True:
             value = await self._backend.get(name, default=MISSING)
             # The expiry is not known, so that each write sets it.
-            found = None if value is MISSING else (value, 0.0)
-            answer, writes = self._step.decide(time.time(), (found,), args)
-            if not writes or writes[0] is None:
+            answer, new, ttl = step.decide(time.time(), _from_text(value), 0.0)
+            if new is None:
                 return answer
-            text, ttl = writes[0]
             if value is MISSING:
-                done = await self._backend.add(name, text, ttl)
+                done = await self._backend.add(name, new.hex(), ttl)
             else:
-                done = await self._backend.compare_and_set(name, value, text, KEEP_TTL if ttl is None else ttl)
+                done = await self._backend.compare_and_set(name, value, new.hex(), KEEP_TTL if ttl is None else ttl)
             if done:
                 return answer
 
     async def reset(self, key: str) -> None:
         await self._backend.delete(self._head + key)
+
+
+def _from_text(value: Any) -> bytes | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        return bytes.fromhex(value)
+    except ValueError:
+        return None
 
 
 class IncrementLimiter:

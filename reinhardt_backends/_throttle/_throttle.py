@@ -9,6 +9,7 @@ The algorithms and their sources are in ``_algorithms.py``; how they run on a ba
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Final, Literal, TypeAlias, get_args
 
@@ -102,7 +103,10 @@ class Throttle:
         self._waiting: Waiting = IN_LOOP
         self._queues: dict[str, _Queue] = {}
         self._limiter = limiter_for(backend, self._rates, algorithm, prefix)
-        self._brief = self._limiter.brief if isinstance(self._limiter, AtomicLimiter) else None
+        self._plain: Callable[[str], int] | None = None
+        self._head = ""
+        if isinstance(self._limiter, AtomicLimiter):
+            self._plain, self._head = self._limiter.plain, self._limiter.head
         self._local: Limiter | None = None
         if on_error == "local":
             self._local = limiter_for(MemoryBackend(), self._rates, algorithm, prefix)
@@ -135,10 +139,8 @@ class Throttle:
             cost = self._check_cost(cost)
         if key.__class__ is not str:
             key = check_key(key)
-        brief = self._brief
-        if brief is not None and cost == 1:
-            run, head, arguments = brief
-            return run(head + key, arguments) == 1
+        if cost == 1 and (plain := self._plain) is not None:
+            return plain(self._head + key) == 1
         try:
             return await self._limiter.allow(key, cost) == 1
         except UNAVAILABLE:
