@@ -51,7 +51,7 @@ HANDLED = {
     "_redis/_retry.py Outage._lock": "re-entrant; the child makes another outage",
     "_redis/_scripts.py _SOURCES": "filled at import and by pure functions: written twice is the same",
     "_redis/_scripts.py _STEPS": "filled by a pure function: written twice is the same",
-    "_throttle/_decisions.py _rates": "lru_cache of a pure function: atomic, or computed twice",
+    "_throttle/_lua.py script_for": "lru_cache of a pure function: atomic, or computed twice",
     "_values/_compile.py check_of": "lru_cache of a pure function: atomic, or computed twice",
     "_values/_readers.py _cached_reader": "lru_cache of a pure function: atomic, or computed twice",
     "_values/_untyped.py _cached_check": "lru_cache of a pure function: atomic, or computed twice",

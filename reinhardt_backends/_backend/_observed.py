@@ -13,6 +13,7 @@ from ._events import Component, Observer, Reporter
 from ._pages import PagedKeys, close_iterator
 from ._views import View
 
+_STEPS: Final = ("_run_step", "_run_key_step")
 _KEYLESS: Final = frozenset({"clear", "ping", "time", "wait_until_ready", "aclose", "_clear_prefix"})
 
 
@@ -34,7 +35,7 @@ class Observed(View):
         return f"<{self._parent!r} observed>"
 
     async def _call(self, verb: str, *args: Any, **kwargs: Any) -> Any:
-        name: str = args[0].name if verb == "_run_step" else verb.removeprefix("_").removesuffix("_prefix")
+        name: str = args[0].name if verb in _STEPS else verb.removeprefix("_").removesuffix("_prefix")
         keys: Any = ()
         error: BaseException | None = None
         begun = perf_counter()
@@ -79,8 +80,8 @@ def _keys_in(verb: str, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
     """Return the keys of a call, and its arguments, in which an iterator over keys has become a list."""
     if verb in _KEYLESS:
         return (), args
-    if verb == "_run_step":
-        return args[1], args
+    if verb in _STEPS:
+        return args[1] if verb == "_run_step" else args[1:], args
     if verb == "set_many":
         pairs = dict(check_mapping(args[0]))
         return tuple(pairs), (pairs, *args[1:])
