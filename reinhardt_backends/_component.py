@@ -12,6 +12,7 @@ component that waits keeps its way of waiting in the attribute ``_waiting``; its
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 import time
@@ -21,7 +22,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar, cast
 
-from ._backend import Backend, Namespace, View
+from ._backend import Backend, ManualClock, Namespace, View
 from ._errors import UnsupportedOperationError
 
 if TYPE_CHECKING:
@@ -268,7 +269,17 @@ class Line:
 
 
 class Waiting(Protocol):
-    """A way to wait."""
+    """A way to wait.
+
+    Attributes:
+        blocks: Whether it blocks the calling thread.
+        clock: A monotonic clock in seconds that any thread may read.
+    """
+
+    @property
+    def blocks(self) -> bool: ...
+    @property
+    def clock(self) -> Callable[[], float]: ...
 
     def caller(self) -> Caller | None:
         """Return the identity of the running task or thread; ``None`` if it has none."""
@@ -297,6 +308,9 @@ class Waiting(Protocol):
 
 class _InLoop:
     """In the caller's event loop. Cancelling ends the wait and nothing else."""
+
+    blocks = False
+    clock = staticmethod(time.monotonic)
 
     def caller(self) -> Caller | None:
         import anyio
@@ -357,6 +371,9 @@ class _InLoop:
 class _InThread:
     """In the calling thread, which blocks."""
 
+    blocks = True
+    clock = staticmethod(time.monotonic)
+
     def caller(self) -> Caller | None:
         return weakref.ref(threading.current_thread())
 
@@ -390,8 +407,66 @@ class _InThread:
         yield
 
 
+class _OnManualClock:
+    """Waits as another way does, and no longer than a clock that a test moves.
+
+    Time passes as it does in the world and, in addition, by as much as the test moves the clock. So a wait for a store
+    on that clock ends when the store is ready, and a timeout ends even if nothing moves the clock.
+    """
+
+    def __init__(self, base: Waiting, manual: ManualClock) -> None:
+        self._base = base
+        self._manual = manual
+        self.blocks = base.blocks
+
+    def clock(self) -> float:
+        return self._base.clock() + self._manual()
+
+    def blocking(self) -> Waiting:
+        return _OnManualClock(IN_THREAD, self._manual)
+
+    def caller(self) -> Caller | None:
+        return self._base.caller()
+
+    def now(self) -> float:
+        return self._base.now() + self._manual()
+
+    async def sleep(self, seconds: float) -> None:
+        await self.wait(Signal(), seconds)
+
+    async def wait(self, signal: Signal, timeout: float | None = None) -> bool:
+        if timeout is None or timeout == math.inf:
+            return await self._base.wait(signal, timeout)
+        woken = Signal()
+        cancel = self._manual.call_after(max(timeout, 0), woken.give)
+        try:
+            if signal.attach(woken.give):
+                await self._base.wait(woken, timeout)
+        finally:
+            signal.detach(woken.give)
+            cancel()
+        return signal.given
+
+    async def finish(self, work: Awaitable[T]) -> T:
+        return await self._base.finish(work)
+
+    def background(self, work: Callable[[], Coroutine[Any, Any, None]]) -> AbstractAsyncContextManager[None]:
+        return self._base.background(work)
+
+
 IN_LOOP: Final[Waiting] = _InLoop()
 IN_THREAD: Final[Waiting] = _InThread()
+
+
+def waiting_for(backend: Backend) -> Waiting:
+    """Return how a component on a backend waits in event loops."""
+    manual = backend._manual_clock()
+    return IN_LOOP if manual is None else _OnManualClock(IN_LOOP, manual)
+
+
+def blocking_waiting(waiting: Waiting) -> Waiting:
+    """Return the way to wait that blocks the calling thread instead."""
+    return waiting.blocking() if isinstance(waiting, _OnManualClock) else IN_THREAD
 
 
 def event_loops() -> tuple[Callable[[], Any], Callable[[Any], Runtime]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ._backend import Backend
+from ._clock import ManualClock
 from ._deadline import Deadline
 from ._events import Event, Listener, Reporter, StoreInfo
 from ._logs import INFO, WARNING, LimitedRecord, write_record
@@ -16,7 +17,7 @@ from ._views import READS, Namespace, View
 
 __all__ = [
     "INFO", "READS", "WARNING", "Backend", "BackendStats", "D", "Deadline", "Event", "LimitedRecord", "Listener",
-    "Namespace", "Observed", "PagedKeys", "Reporter", "StoreInfo", "T", "View",
+    "ManualClock", "Namespace", "Observed", "PagedKeys", "Reporter", "StoreInfo", "T", "View",
     "close_iterator", "in_slot_of", "register_scheme", "reporter_for", "slot_of", "typed_as", "url_text",
     "write_record",
 ]  # fmt: skip

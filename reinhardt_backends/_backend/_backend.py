@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, SupportsIndex, overload
 
 from .._types import TTL, JSONValue, KeepTTL, Secret, check_name, check_seconds
+from ._clock import ManualClock
 from ._composed import delete_each, delete_scanned, get_each, ping_until_ready, set_each
 from ._events import Listener, Observer, StoreInfo, check_listener
 from ._optional import OptionalVerbs
@@ -302,6 +303,10 @@ class Backend(OptionalVerbs, ABC):
     def _may_evict(self) -> bool:
         """Whether the store may remove live keys to stay within a bound."""
         return False
+
+    def _manual_clock(self) -> ManualClock | None:
+        """Return the clock of the store if a test moves it."""
+        return None
 
     def _runs_steps(self) -> bool:
         """Whether this backend runs atomic steps over several keys."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .._errors import BackendClosedError
 from .._types import TTL, KeepTTL, check_key, check_keys, check_mapping, check_name, check_prefix, check_seconds
 from ._backend import Backend
+from ._clock import ManualClock
 from ._events import Listener, StoreInfo, check_listener
 from ._pages import PagedKeys, close_iterator
 from ._stats import BackendStats
@@ -118,6 +119,9 @@ class View(Backend):
 
     def stats(self) -> BackendStats:
         return self._parent.stats()
+
+    def _manual_clock(self) -> ManualClock | None:
+        return self._parent._manual_clock()
 
     def _store_info(self) -> StoreInfo:
         return self._parent._store_info()

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any, ClassVar, Generic, NoReturn, SupportsIndex, TypeVar, cast, get_args
 
 from .._backend import Backend, Namespace, PagedKeys, close_iterator
-from .._component import IN_THREAD, drive
+from .._component import blocking_waiting, drive
 from .._memory import MemoryBackend
 from ._portal import Runtime
 from ._portal_backend import PortalBackend, PortalKeys
@@ -79,8 +79,9 @@ class Face(Generic[T]):
 
     def __init__(self, target: T) -> None:
         self._target = target
-        if hasattr(target, "_waiting"):
-            cast("Any", target)._waiting = IN_THREAD
+        waiting = getattr(target, "_waiting", None)
+        if waiting is not None:
+            cast("Any", target)._waiting = blocking_waiting(waiting)
 
 
 class BackendFace(Face[Backend]):

@@ -13,7 +13,7 @@ import typing
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, overload
 
-from .._component import IN_THREAD, drive
+from .._component import drive
 from .._errors import DeserializationError, ResponseError
 from .._types import MISSING
 from .._values._codec import decode
@@ -140,7 +140,7 @@ class Decoration:
         return _CachedMethod(wrapper) if outer and not outer.endswith("<locals>") else wrapper
 
     def _decorated(self, function: Callable[..., Any], local: dict[str, Any]) -> Any:
-        blocking = self._engine.waiting is IN_THREAD
+        blocking = self._engine.waiting.blocks
         if blocking:
             _check_plain(function)
         elif not inspect.iscoroutinefunction(function):

@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any, Final
 
 from .._backend import Backend
-from .._component import IN_LOOP, IN_THREAD, Waiting, blocking_verb
+from .._component import IN_LOOP, Waiting, blocking_verb, blocking_waiting, waiting_for
 from .._errors import (
     BackendClosedError,
     BackendConnectionError,
@@ -71,7 +71,7 @@ class Engine:
         self.templates = Templates()
         self.flights = SingleFlight()
         self.enabled = True
-        self._waiting = IN_LOOP
+        self._waiting: Waiting = IN_LOOP
         self._keys = keys
         self.bind(UNBOUND, None)
 
@@ -82,6 +82,8 @@ class Engine:
         self.lease = lease
         self.flights.hold = HOLD * (LEASE if lease is None else lease)
         self.blocking_backend = backend._blocking_twin()
+        waiting = waiting_for(backend)
+        self._waiting = blocking_waiting(waiting) if self._waiting.blocks else waiting
         self.enable(self.enabled)
 
     def enable(self, enabled: bool) -> None:
@@ -101,7 +103,7 @@ class Engine:
     @waiting.setter
     def waiting(self, waiting: Waiting) -> None:
         self._waiting = waiting
-        self.flights.blocks = waiting is IN_THREAD
+        self.flights.blocks = waiting.blocks
 
     async def invalidate(self, name: str) -> None:
         if not self.enabled:
@@ -183,7 +185,7 @@ class Engine:
     ) -> Any:
         """Compute the value of a request, on behalf of all that wait for it."""
         work = _Work(self, request, computation, lookup, looks)
-        if self.finish is None or self.waiting is IN_THREAD:
+        if self.finish is None or self.waiting.blocks:
             return await work.run()
         return await outlasting_cancellation(work.run, self.finish)
 
@@ -403,7 +405,7 @@ async def computed(request: Request, waiting: Waiting) -> Any:
     value = request.factory()
     if not inspect.isawaitable(value):
         return value
-    if waiting is IN_THREAD:
+    if waiting.blocks:
         if inspect.iscoroutine(value):
             value.close()
         raise TypeError("what computes a value for a SyncCache is a plain function")

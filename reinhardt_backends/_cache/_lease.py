@@ -22,13 +22,12 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from queue import Empty, SimpleQueue
-from time import monotonic
 from typing import Final
 
 from .._backend import Backend
-from .._component import Waiting, drive
+from .._component import Waiting, drive, waiting_for
 from ._stored import new_lease, overdue
 
 HOLD: Final = 4
@@ -52,10 +51,12 @@ class Lease:
         overdue: Whether others may replace it.
     """
 
-    __slots__ = ("_backend", "_due", "_overdue_at", "name", "overdue", "seconds", "token")
+    __slots__ = ("_backend", "_cancel", "_clock", "_due", "_overdue_at", "name", "overdue", "seconds", "token")
 
     def __init__(self, name: str, seconds: float, backend: Backend, ids: Mapping[str, str]) -> None:
-        now = monotonic()
+        self._clock = waiting_for(backend).clock
+        self._cancel: Callable[[], None] | None = None
+        now = self._clock()
         self.name = name
         self.token = new_lease(ids)
         self.seconds = seconds
@@ -70,7 +71,11 @@ class Lease:
         return (overdue(self.token), self.token) if self.overdue else (self.token,)
 
     def keep(self) -> None:
-        """Have the thread renew it until ``drop``."""
+        """Have the thread renew it until ``drop``; on a clock that a test moves, as that moves."""
+        manual = self._backend._manual_clock()
+        if manual is not None:
+            self._cancel = manual.call_after(self.seconds / _RENEWALS, self._renew_on_clock)
+            return
         _kept[self] = None
         if self.seconds < _pace[0] or not _running.locked():
             _pace[0] = min(_pace[0], self.seconds)
@@ -79,10 +84,18 @@ class Lease:
     def drop(self) -> None:
         """Have the thread renew it no more."""
         _kept.pop(self, None)
+        cancel, self._cancel = self._cancel, None
+        if cancel is not None:
+            cancel()
+
+    def _renew_on_clock(self) -> None:
+        self.renew_if_due()
+        if self._cancel is not None:
+            self.keep()
 
     async def renew(self) -> bool:
         """Let it hold for its length once more, and return whether it was there."""
-        now = monotonic()
+        now = self._clock()
         self._due = now + self.seconds / _RENEWALS
         expected = self.tokens[0]
         # From here on either form may be in the store.
@@ -102,7 +115,7 @@ class Lease:
 
     def renew_if_due(self) -> None:
         """Renew it from the thread, until it is lost."""
-        if monotonic() >= self._due and not drive(self.renew()):
+        if self._clock() >= self._due and not drive(self.renew()):
             self.drop()
 
 

@@ -20,7 +20,6 @@ from typing import Final, Self
 
 from .._backend import Backend
 from .._component import (
-    IN_LOOP,
     Caller,
     Line,
     Waiter,
@@ -29,6 +28,7 @@ from .._component import (
     check_timeout,
     refuse_eviction,
     require,
+    waiting_for,
 )
 from .._errors import (
     BackendConnectionError,
@@ -105,7 +105,7 @@ class Lock:
         self._timeout = None if timeout is None else check_timeout(timeout)
         self._renew = renew
         self._key, self._token_key = lock_keys(backend, self._name)
-        self._waiting: Waiting = IN_LOOP
+        self._waiting: Waiting = waiting_for(backend)
         self._line = Line()
         self._holds = Holds()
 
@@ -131,7 +131,7 @@ class Lock:
         object, or when its ttl has run out on the clock of this machine.
         """
         hold = self._holds.latest_of(self._waiting.caller())
-        return hold is not None and not hold.released and (hold.lost or time.monotonic() >= hold.end)
+        return hold is not None and not hold.released and (hold.lost or self._waiting.clock() >= hold.end)
 
     async def acquire(self, timeout: float | None = None) -> bool:
         """Wait for the lock and take it.
@@ -155,7 +155,7 @@ class Lock:
         caller = self._waiting.caller()
         await self._refuse_reentry(caller)
         waiter = Waiter(caller)
-        begun = time.monotonic()
+        begun = self._waiting.clock()
         try:
             self._line.join(waiter)
             if attempt.queues:
@@ -273,7 +273,7 @@ class Lock:
         """Ask for the lock until it is taken or time is up. Return when it was asked for last, and the token or 0."""
         pauses = Pauses()
         while True:
-            begun = time.monotonic()
+            begun = self._waiting.clock()
             try:
                 answer = await self._ask(attempt)
             except (BackendTimeoutError, OutcomeUnknownError) as error:
@@ -355,7 +355,7 @@ class Lock:
             await self._release(store, attempt.owner)
 
     async def _extend(self, hold: Hold, ttl: float) -> bool:
-        begun = time.monotonic()
+        begun = self._waiting.clock()
         if self._steps:
             held = bool(await self._backend._run_step(EXTEND, (self._key,), (hold.owner, round(ttl * 1000))))
         else:

@@ -14,7 +14,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 from urllib.parse import parse_qsl, urlsplit
 
-from .._backend import Backend, BackendStats, StoreInfo, typed_as
+from .._backend import Backend, BackendStats, ManualClock, StoreInfo, typed_as
 from .._types import (
     KEEP_TTL,
     MAX_TTL,
@@ -197,6 +197,9 @@ class MemoryBackend(Items, Backend):
             return BackendStats(entries=len(self._data), evictions=0)
         known = bounds.weighs and bounds.bytes != UNKNOWN
         return BackendStats(entries=len(self._data), bytes=bounds.bytes if known else None, evictions=bounds.evictions)
+
+    def _manual_clock(self) -> ManualClock | None:
+        return self._clock if isinstance(self._clock, ManualClock) else None
 
     def _store_info(self) -> StoreInfo:
         return StoreInfo("memory")

@@ -8,13 +8,12 @@ The algorithms and their sources are in ``_algorithms.py``; how they run on a ba
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Final, Literal, TypeAlias, get_args
 
 from .._backend import Backend
-from .._component import IN_LOOP, Line, Waiter, Waiting, check_backend, check_timeout
+from .._component import Line, Waiter, Waiting, check_backend, check_timeout, waiting_for
 from .._errors import BackendConnectionError, BackendTimeoutError, OutcomeUnknownError, ResponseError
 from .._memory import MemoryBackend
 from .._types import check_key, check_prefix
@@ -100,7 +99,7 @@ class Throttle:
         self._algorithm: Algorithm = algorithm
         self._prefix = prefix
         self._on_error = on_error
-        self._waiting: Waiting = IN_LOOP
+        self._waiting: Waiting = waiting_for(backend)
         self._queues: dict[str, _Queue] = {}
         self._limiter = limiter_for(backend, self._rates, algorithm, prefix)
         self._plain: Callable[[str], int] | None = None
@@ -226,9 +225,9 @@ class Throttle:
             if timeout == 0:
                 return await self._decide(self._limiter, key, cost)
             if await queue.reach_front(waiter, self._waiting, until):
-                await self._sleep(queue.refill_delay(cost), until)
+                await self._sleep(queue.refill_delay(cost, self._waiting.clock()), until)
             result = await self._wait_in_front(key, cost, until)
-            queue.note(result)
+            queue.note(result, self._waiting.clock())
             return result
         finally:
             self._leave(key, queue, waiter)
@@ -297,20 +296,20 @@ class _Queue(Line):
         self._remaining: int | None = None
         self._refilled = 0.0
 
-    def note(self, result: ThrottleResult) -> None:
+    def note(self, result: ThrottleResult, now: float) -> None:
         """Note what the first waiter was told."""
         if result.allowed and result.quotas:
             self._remaining = result.remaining
-            self._refilled = time.monotonic() + max(
+            self._refilled = now + max(
                 [quota.refill_after for quota in result.quotas if not quota.remaining], default=0.0
             )
 
-    def refill_delay(self, cost: int) -> float:
+    def refill_delay(self, cost: int, now: float) -> float:
         """Return the seconds for which a hit of this cost will be denied, as far as that is known."""
         if self._remaining is None or cost <= self._remaining:
             return 0.0
         # A loop may wake a task a little early, and another decision would cost more than the delay.
-        return self._refilled - time.monotonic() + _ROUNDING
+        return self._refilled - now + _ROUNDING
 
 
 def _check_rates(rates: tuple[str | Rate, ...], algorithm: Algorithm) -> tuple[Rate, ...]:
