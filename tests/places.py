@@ -14,7 +14,7 @@ import importlib.util
 import itertools
 import os
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import anyio
@@ -30,6 +30,9 @@ from reinhardt_backends.testing._runner import AsyncClothes
 from .servers import Server
 
 RUNTIMES = ("asyncio", "uvloop", "trio", "sync")
+
+#: Fixtures for more than one Redis server.
+TOPOLOGIES = ("sentinels",)
 _numbers = itertools.count()
 
 
@@ -97,10 +100,10 @@ class Place:
         store: The backend of ours that it keeps its keys in.
         verbs: The verbs of that, on this runtime.
         clock: Its clock, for all but ``redis``.
-        server: The server, for ``redis``.
+        server: The server, for ``redis``; of several servers one that takes writes.
     """
 
-    def __init__(self, kind: str, runtime: str, server: Server | None = None) -> None:
+    def __init__(self, kind: str, runtime: str, server: Server | None = None, url: str | None = None) -> None:
         self.kind = kind
         self.runtime = runtime
         self.server = server
@@ -108,7 +111,7 @@ class Place:
         self.store: Backend = MemoryBackend(clock=self.clock)
         if kind == "redis":
             assert server is not None
-            self.store = RedisBackend(server.url, prefix=f"{os.getpid()}-{next(_numbers)}:")
+            self.store = RedisBackend(url or server.url, prefix=f"{os.getpid()}-{next(_numbers)}:")
         kinds: dict[str, Callable[[Any], Backend]] = {"six": SixVerbs, "comparing": Comparing, "telling": Telling}
         self.backend = kinds[kind](self.store) if kind in kinds else self.store
         if kind == "namespace":
@@ -177,11 +180,14 @@ def everywhere(*kinds: str) -> Callable[[Callable[[Place], Awaitable[None]]], Ca
     """Make a test of a coroutine function, for these kinds of backend and every runtime."""
 
     def decorate(test: Callable[[Place], Awaitable[None]]) -> Callable[..., None]:
-        @pytest.mark.parametrize("runtime", RUNTIMES)
-        @pytest.mark.parametrize("kind", kinds)
+        @pytest.mark.parametrize(("kind", "runtime"), list(_places(kinds)))
         def run(kind: str, runtime: str, request: pytest.FixtureRequest) -> None:
             if runtime in ("uvloop", "trio") and importlib.util.find_spec(runtime) is None:
                 pytest.skip(f"{runtime} is not installed")
+            if kind in TOPOLOGIES:
+                topology = request.getfixturevalue(kind)
+                Place("redis", runtime, topology.primary(), topology.url).run(test)
+                return
             server = request.getfixturevalue("server") if kind == "redis" else None
             Place(kind, runtime, server).run(test)
 
@@ -190,3 +196,15 @@ def everywhere(*kinds: str) -> Callable[[Callable[[Place], Awaitable[None]]], Ca
         return run
 
     return decorate
+
+
+def _places(kinds: tuple[str, ...]) -> Iterator[Any]:
+    for kind, runtime in itertools.product(kinds, RUNTIMES):
+        yield pytest.param(kind, runtime, id=f"{kind}-{runtime}")
+    # What runs on one server runs on several: in short on two runtimes.
+    if "redis" in kinds:
+        for topology, runtime in itertools.product(TOPOLOGIES, RUNTIMES):
+            marks = [pytest.mark.xdist_group(topology)]
+            if runtime not in ("asyncio", "sync"):
+                marks.append(pytest.mark.long)
+            yield pytest.param(topology, runtime, id=f"{topology}-{runtime}", marks=marks)
