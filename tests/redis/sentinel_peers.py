@@ -20,7 +20,10 @@ class Told:
         epoch: The configuration epoch that it names.
         silent: Whether it accepts connections and says nothing.
         asked: How often it was asked.
+        host: The host that it names.
     """
+
+    host = b"127.0.0.1"
 
     def __init__(self, server: Server | None, epoch: int = 0) -> None:
         self.server = server
@@ -44,7 +47,7 @@ class Told:
         if self.server is None:
             return b"*-1\r\n-ERR No such master with that name\r\n"
         port = b"%d" % self.server.port
-        address = b"*2\r\n$9\r\n127.0.0.1\r\n$%d\r\n%s\r\n" % (len(port), port)
+        address = b"*2\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n" % (len(self.host), self.host, len(port), port)
         epoch = b"%d" % self.epoch
         return address + b"*2\r\n$12\r\nconfig-epoch\r\n$%d\r\n%s\r\n" % (len(epoch), epoch)
 

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -29,7 +31,7 @@ from reinhardt_backends import (
 from reinhardt_backends._redis import _sentinel
 
 from ..servers import Server, free_port, running
-from .driving import ONCE, drive, in_thread
+from .driving import ONCE, assert_idle, drive, in_thread
 from .runtimes import Runtime, on_every_runtime, timed
 from .sentinel_peers import Told, telling, url_of
 
@@ -330,3 +332,60 @@ def test_an_answer_that_no_sentinel_gives_is_an_error() -> None:
         with pytest.raises(BackendConnectionError, match="did not answer as a Sentinel does"):
             SyncBackend(backend).get("k")
         drive(backend.aclose())
+
+
+@pytest.mark.parametrize(("host", "listens"), [(b"::1", "::1"), (b"localhost", "127.0.0.1")])
+def test_a_primary_may_be_named_by_an_ipv6_address_or_a_host_name(host: bytes, listens: str) -> None:
+    try:
+        socket.create_server((listens, 0), family=socket.AF_INET6 if ":" in listens else socket.AF_INET).close()
+    except OSError:
+        pytest.skip("no IPv6 on this machine")
+    with running(None, "--bind", listens) as server, telling(server) as (peer,):
+        peer.host = host
+        face = SyncBackend(RedisBackend(url_of([peer])))
+        face.set("k", 1)
+        assert face.get("k", int) == 1
+        face.close()
+
+
+@pytest.mark.parametrize("runtime", ["asyncio", "trio"])
+def test_random_cancellation_while_the_primary_changes(runtime: str, pair: tuple[Server, Server]) -> None:
+    rng = random.Random(1)
+    acknowledged = unknown = 0
+
+    async def main(peer: Told) -> None:
+        backend = RedisBackend(url_of([peer]), prefix="random:", timeout=2)
+        end = time.monotonic() + 1.2
+
+        async def calls(number: int) -> None:
+            nonlocal acknowledged, unknown
+            while time.monotonic() < end:
+                with anyio.move_on_after(rng.choice([0.0, 0.0005, 0.002, 1])) as scope:
+                    await backend.increment(f"{number}")
+                    acknowledged += 1
+                unknown += scope.cancelled_caught
+
+        async def move() -> None:
+            for epoch in range(1, 100):
+                if time.monotonic() > end:
+                    return
+                await anyio.sleep(0.1)
+                peer.name(pair[epoch % 2], epoch)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(move)
+            for number in range(16):
+                group.start_soon(calls, number)
+        assert_idle(backend._client)
+        await backend.aclose()
+
+    with telling(pair[0]) as (peer,):
+        anyio.run(main, peer, backend=runtime)
+    counted = 0
+    for server in pair:
+        for number in range(16):
+            value = server.command("GET", f"random:{number}")
+            counted += 0 if value.startswith(b"$-1") else int(value.split(b"\r\n")[1])
+            server.command("DEL", f"random:{number}")
+    assert acknowledged > 100
+    assert acknowledged <= counted <= acknowledged + unknown
