@@ -311,14 +311,32 @@ def test_a_class_method_that_is_decorated_inside_names_its_key() -> None:
         kind = "base"
 
         @classmethod
-        @cache.cached(key="{cls.kind}:{n}")
+        @cache.cached(key="get:{n}")
         def get(cls, n: int) -> str:
             return cls.kind
 
-    assert Base.get(1) == "base"
-    # From Python 3.13 on, the function inside a class method does not learn its class.
-    arguments = (1,) if sys.version_info < (3, 13) else (Base, 1)
-    assert Base.get.key(*arguments) == "base:1"
+        @classmethod
+        @cache.cached(key="{cls.kind}:{n}")
+        def of_a_class(cls, n: int) -> str:
+            return cls.kind
+
+    class Derived(Base):
+        kind = "derived"
+
+    for owner in (Base, Base(), Derived):
+        assert owner.get(1) == "base"
+        assert owner.get.key(1) == owner.get.key(n=1) == "get:1"
+    Base.get.invalidate(1)
+    assert Derived.get(1) == "derived"
+    assert (Base.of_a_class(1), Derived.of_a_class(1)) == ("base", "derived")
+    if sys.version_info < (3, 13):
+        assert Derived.of_a_class.key(1) == "derived:1"
+        assert Base.get.refresh(1) == "base"
+    else:
+        # There the function inside a class method does not learn its class.
+        for call in (Derived.of_a_class.key, Base.get.refresh):
+            with pytest.raises(TypeError, match="here the class is not known"):
+                call(1)
 
 
 NAMES = st.sampled_from(["a", "b", "c"])

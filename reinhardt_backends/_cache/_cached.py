@@ -31,6 +31,12 @@ R_co = TypeVar("R_co", covariant=True)
 Keywords = dict[str, Any]
 
 
+class _TakesClass(Protocol[Q, R_co]):
+    """What takes a class first, as a class method does."""
+
+    def __call__(self, cls: type[Any], /, *args: Q.args, **kwargs: Q.kwargs) -> R_co: ...
+
+
 class BoundCachedFunction(Protocol[P, R_co]):
     """A function that ``Cache.cached`` decorates, or a method of it that is bound to an object or a class."""
 
@@ -55,6 +61,11 @@ class BoundCachedFunction(Protocol[P, R_co]):
 class CachedFunction(BoundCachedFunction[P, R_co], Protocol[P, R_co]):
     """What ``Cache.cached`` makes of a function; in a class it is a method."""
 
+    # A class method, whose first parameter is a class, is bound to the class through which it is reached.
+    @overload
+    def __get__(
+        self: _TakesClass[Q, Coroutine[Any, Any, R]], instance: None, owner: type
+    ) -> BoundCachedFunction[Q, R]: ...
     @overload
     def __get__(self, instance: None, owner: type) -> CachedFunction[P, R_co]: ...
     @overload
@@ -92,6 +103,8 @@ class SyncBoundCachedFunction(Protocol[P, R_co]):
 class SyncCachedFunction(SyncBoundCachedFunction[P, R_co], Protocol[P, R_co]):
     """What ``SyncCache.cached`` makes of a function; in a class it is a method."""
 
+    @overload
+    def __get__(self: _TakesClass[Q, R], instance: None, owner: type) -> SyncBoundCachedFunction[Q, R]: ...
     @overload
     def __get__(self, instance: None, owner: type) -> SyncCachedFunction[P, R_co]: ...
     @overload
@@ -133,11 +146,11 @@ class Decoration:
         if isinstance(function, staticmethod):
             return staticmethod(self._decorated(function.__func__, local))
         if isinstance(function, classmethod):
-            return _CachedClassMethod(self._decorated(function.__func__, local))
+            return _CachedClassMethod(self._decorated(function.__func__, local), local)
         wrapper = self._decorated(function, local)
         outer, _, _ = wrapper.__qualname__.rpartition(".")
         # In the body of a class it is a method; a function in a module or in another function stays a function.
-        return _CachedMethod(wrapper) if outer and not outer.endswith("<locals>") else wrapper
+        return _CachedMethod(wrapper, local) if outer and not outer.endswith("<locals>") else wrapper
 
     def _decorated(self, function: Callable[..., Any], local: dict[str, Any]) -> Any:
         blocking = self._engine.waiting.blocks
@@ -287,10 +300,16 @@ def _completed(wrapper: Any, plan: _Plan, invalidate: Callable[..., Any], refres
 
 
 class _CachedMethod:
-    """A decorated function in the body of a class. Bound, its ``key`` and ``invalidate`` take no instance either."""
+    """A decorated function in the body of a class. Bound, its ``key`` and so on take no instance either.
 
-    def __init__(self, wrapper: Any) -> None:
+    Args:
+        wrapper: The decorated function.
+        body: The variables of the body of the class.
+    """
+
+    def __init__(self, wrapper: Any, body: dict[str, Any]) -> None:
         self.__wrapped__ = wrapper
+        self._body = body
 
     def __get__(self, instance: object | None, owner: type) -> Any:
         return self.__wrapped__ if instance is None else _BoundMethod(self.__wrapped__, instance)
@@ -300,7 +319,26 @@ class _CachedMethod:
         return self.__wrapped__(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
+        if name in ("key", "invalidate", "refresh") and self._is_in_a_classmethod():
+            # That class method asks for its attribute, and does not say of which class it is.
+            return getattr(_BoundMethod(self.__wrapped__, _UNKNOWN_CLASS), name)
         return getattr(self.__wrapped__, name)
+
+    def _is_in_a_classmethod(self) -> bool:
+        found = self._body.get(self.__wrapped__.__name__)
+        return isinstance(found, classmethod) and found.__func__ is self
+
+
+class _UnknownClass:
+    """The class of a class method that is decorated inside, on Python 3.13 and later. A call cannot be made with it."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise TypeError("here the class is not known: put @cache.cached above @classmethod")
+
+    __call__ = __getattr__
+
+
+_UNKNOWN_CLASS: Final = _UnknownClass()
 
 
 class _CachedClassMethod(_CachedMethod):
@@ -330,6 +368,8 @@ class _BoundMethod(functools.partial):  # type: ignore[type-arg]
         return self.func.invalidate(*self.args, *args, **kwargs)  # type: ignore[attr-defined]
 
     def refresh(self, *args: Any, **kwargs: Any) -> Any:
+        if self.args[0] is _UNKNOWN_CLASS:
+            _UNKNOWN_CLASS("refresh")
         return self.func.refresh(*self.args, *args, **kwargs)  # type: ignore[attr-defined]
 
     def __getattr__(self, name: str) -> Any:

@@ -480,8 +480,10 @@ class SyncCache(Face[Cache]):
 
         The decorated function has methods that take the arguments of a call: ``key`` returns its key, ``invalidate``
         removes what is kept for it, and ``refresh`` computes it now, keeps it and returns it. Bound to an object or a
-        class, these take no instance either. (From Python 3.13 on, a class method has them bound if it is decorated
-        outside: ``@cache.cached(...)`` above ``@classmethod``.)
+        class, these take no instance either.
+
+        Put it above ``@classmethod``. The other way round, from Python 3.13 on, ``refresh`` and keys that name a class
+        raise ``TypeError``.
 
         Args:
             key: A template of the key, with the function's parameters in braces, as in ``"user:{user_id}"``. An

@@ -22,9 +22,51 @@ def rate(currency: str) -> float:
     return float(len(currency))
 
 
+class Shop:
+    @cache.cached(key="outside:{item}")
+    @classmethod
+    async def outside(cls, item: str) -> float:
+        return float(len(item))
+
+    @classmethod
+    @cache.cached(key="inside:{item}")
+    async def inside(cls, item: str) -> float:
+        return float(len(item))
+
+    @classmethod
+    @blocking_cache.cached(key="blocking:{item}")
+    def blocking(cls, item: str) -> float:
+        return float(len(item))
+
+    @staticmethod
+    @cache.cached(key="static:{item}")
+    async def static(item: str) -> float:
+        return float(len(item))
+
+    @cache.cached(key="method:{item}")
+    async def method(self, item: str) -> float:
+        return float(len(item))
+
+
+async def methods(shop: Shop) -> None:
+    assert_type(await Shop.outside("tea"), float)
+    assert_type(await shop.outside("tea"), float)
+    assert_type(await Shop.outside.refresh("tea"), float)
+    assert_type(Shop.outside.key("tea"), str)
+    await shop.outside.invalidate("tea")
+    assert_type(await Shop.inside("tea"), float)
+    assert_type(await shop.inside("tea"), float)
+    assert_type(Shop.blocking("tea"), float)
+    assert_type(await Shop.static("tea"), float)
+    await Shop.static.invalidate("tea")
+    assert_type(await shop.method("tea"), float)
+    assert_type(await Shop.method(shop, "tea"), float)
+    await shop.method.invalidate("tea")
+
+
 async def verbs() -> None:
     assert_type(await cache.get("k", int), int | None)
-    assert_type(await cache.get("k", list[int], default=""), list[int] | str)
+    assert_type(await cache.get("k", list[int], default=b"".decode()), list[int] | str)
     await cache.set("k", [1], list[int], ttl=5, tags=["t"])
     assert_type(await cache.refresh("k", load, int), int)
     assert_type(await token.refresh("ada"), dict[str, int])
