@@ -208,11 +208,13 @@ async def _serve_tagged(plan: _Plan, name: str, args: Arguments, kwargs: Keyword
     try:
         found, data = await engine.reader.read_tagged(name, tags)
     except plan.missed as error:
-        away = _is_away(error, engine.tolerated)
+        away = _is_away(error, engine)
         return await engine.serve(plan.request(name, args, kwargs, tags), away=away)
     if data is not None:
         try:
-            return decode(data, plan.options.type)
+            value = decode(data, plan.options.type)
+            engine.reports.outcome("hit", name)
+            return value
         except DeserializationError:
             # It was stored as another type, so it counts as missing.
             data = None
@@ -221,7 +223,7 @@ async def _serve_tagged(plan: _Plan, name: str, args: Arguments, kwargs: Keyword
 
 def _wrapper(plan: _Plan) -> Any:
     engine, template, direct, result = plan.engine, plan.template, plan.direct, plan.options.type
-    serve, tolerated, missed = engine.serve, engine.tolerated, plan.missed
+    serve, missed = engine.serve, plan.missed
     serve_marked = _serve_tagged if plan.tagged else _serve
     single = template.single is not None
     head, tail = template.single or ("", "")
@@ -245,7 +247,7 @@ def _wrapper(plan: _Plan) -> Any:
             plain = engine.plain_get
             value = await engine.get(name, result, default=MISSING) if plain is None else plain(name, result, MISSING)
         except missed as error:
-            return await serve(plan.request(name, args, kwargs), typed=False, away=_is_away(error, tolerated))
+            return await serve(plan.request(name, args, kwargs), typed=False, away=_is_away(error, engine))
         if value is MISSING:
             return await serve(plan.request(name, args, kwargs), NOTHING)
         if value.__class__ is bytes:
@@ -263,7 +265,7 @@ def _wrapper(plan: _Plan) -> Any:
 
 def _blocking_wrapper(plan: _Plan) -> Any:
     engine, template, direct, result = plan.engine, plan.template, plan.direct, plan.options.type
-    serve, tolerated, missed = engine.serve, engine.tolerated, plan.missed
+    serve, missed = engine.serve, plan.missed
 
     @functools.wraps(plan.function)
     def cached(*args: Any, **kwargs: Any) -> Any:
@@ -273,7 +275,7 @@ def _blocking_wrapper(plan: _Plan) -> Any:
         try:
             value = engine.blocking_get(name, result, default=MISSING)
         except missed as error:
-            return drive(serve(plan.request(name, args, kwargs), typed=False, away=_is_away(error, tolerated)))
+            return drive(serve(plan.request(name, args, kwargs), typed=False, away=_is_away(error, engine)))
         if value is MISSING:
             return drive(serve(plan.request(name, args, kwargs), NOTHING))
         if value.__class__ is bytes:
@@ -379,12 +381,13 @@ class _BoundMethod(functools.partial):  # type: ignore[type-arg]
         raise AttributeError(name)
 
 
-def _is_away(error: Exception, tolerated: tuple[type[Exception], ...]) -> bool:
+def _is_away(error: Exception, engine: Engine) -> bool:
     """Whether an error of a ``get`` means that the store is away. If it means neither that nor a miss, raise it."""
     if isinstance(error, DeserializationError) or (isinstance(error, ResponseError) and error.code == "WRONGTYPE"):
         return False
-    if not isinstance(error, tolerated):
+    if not isinstance(error, engine.tolerated):
         raise error
+    engine.reports.away(error)
     return True
 
 

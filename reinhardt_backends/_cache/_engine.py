@@ -31,6 +31,7 @@ from ._finishing import outlasting_cancellation
 from ._key_template import Templates
 from ._lease import HOLD, Lease
 from ._lookup import CacheKeys, EntryReader, Lookup, Request, no_factory
+from ._reports import Reports
 from ._single_flight import Computation, Origin, SingleFlight, Waiter, computing
 from ._stored import UNREADABLE, EntryOptions, is_lease, new_token, stored_form
 from ._tags import TagTokens
@@ -78,6 +79,7 @@ class Engine:
     def bind(self, backend: Backend, lease: float | None) -> None:
         """Use a backend from now on, with leases of some length or without."""
         self.reader = EntryReader(backend, self._keys)
+        self.reports = Reports(backend, self._keys.values, self.tolerated)
         self.tags = TagTokens(self.reader, atomic=lease is not None)
         self.lease = lease
         self.flights.hold = HOLD * (LEASE if lease is None else lease)
@@ -94,6 +96,8 @@ class Engine:
         # Over memory, the plain function under the verb spares a coroutine.
         self.plain_get = backend._plain_verb("get") if enabled else None
         self.blocking_get = blocking_verb(backend, "get") if enabled else _nothing
+        if enabled:
+            self.get, self.blocking_get = self.reports.observed(self.get, self.blocking_get)
 
     @property
     def waiting(self) -> Waiting:
@@ -120,7 +124,7 @@ class Engine:
     async def find(self, name: str, options: EntryOptions) -> Any:
         """Return what is kept and fresh; ``MISSING`` if there is none, or the store is away."""
         if self.enabled:
-            with contextlib.suppress(*self.tolerated):
+            with self.reports.tolerating():
                 lookup = await self.reader.look(Request(name, options, (), no_factory))
                 return lookup.value if lookup.settled else MISSING
         return MISSING
@@ -145,14 +149,18 @@ class Engine:
         if not self.enabled:
             return read_back(request, encode(await computed(request, self.waiting)))
         looked_at: float | None = None
+        noted = False
         while True:
             if lookup is None and not away:
                 looked_at = monotonic() if found is None else None
                 try:
                     lookup = await self.reader.look(request, typed, found)
-                except self.tolerated:
+                except self.tolerated as error:
                     away = True
+                    self.reports.away(error)
                 found = None
+            if not noted:
+                noted = self.reports.found(request.name, lookup)
             if lookup is not None and lookup.settled:
                 return lookup.value
             stale = lookup is not None and lookup.stale
@@ -167,6 +175,7 @@ class Engine:
                     return await self._lead(request, computation, None, looks=True)
                 data = waiter.result()
                 if data is not None:
+                    self.reports.outcome("joined", request.name)
                     return read_back(request, data)
             lookup = None
 
@@ -236,6 +245,7 @@ class _Work:
             failure = error
             if self._lookup is None or not self._lookup.stale or not self._request.options.stale_on_error:
                 raise
+            self._engine.reports.stale_served(error)
             value = self._lookup.value
         finally:
             try:
@@ -251,7 +261,7 @@ class _Work:
 
     async def _value(self) -> Any:
         """Return what the store has by now, or what the factory makes, which is then stored."""
-        tolerated = contextlib.suppress(*self._engine.tolerated)
+        tolerated = self._engine.reports.tolerating()
         ids: dict[str, str] | None = None
         if self._looks:
             with tolerated:
@@ -267,7 +277,7 @@ class _Work:
             self._computation, Origin(None if lease is None else lease.token, refreshes, ids, monotonic())
         )
         with computing(self._computation):
-            value = await self._computed_while_renewing()
+            value = await self._reported(self._computed_while_renewing())
         data = encode(value)
         own = read_back(self._request, data)
         self._data = data
@@ -324,6 +334,19 @@ class _Work:
         elif self._engine.blocking_backend is not None:
             lease.keep()
         return taken
+
+    async def _reported(self, computing: Awaitable[Any]) -> Any:
+        begun = monotonic()
+        failure: Exception | None = None
+        try:
+            return await computing
+        except Exception as error:
+            failure = error
+            raise
+        finally:
+            self._engine.reports.outcome("computed", self._request.name, monotonic() - begun, failure)
+            # No cycle of error, traceback and frame.
+            del failure
 
     async def _computed_while_renewing(self) -> Any:
         lease = self._lease

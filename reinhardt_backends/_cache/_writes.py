@@ -10,7 +10,6 @@ refreshes the latest one stores its value.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from time import monotonic
 from typing import Any
@@ -48,7 +47,7 @@ async def refresh(engine: Engine, request: Request) -> Any:
     if not engine.enabled:
         return await engine.serve(request)
     lookup: Lookup | None = None
-    with contextlib.suppress(*engine.tolerated):
+    with engine.reports.tolerating():
         lookup = await engine.reader.look(request, typed=False)
         if lookup.value is MISSING:
             await engine.invalidate(request.name)
@@ -65,7 +64,7 @@ async def _replace(engine: Engine, request: Request, lookup: Lookup | None, comp
     guard: Any = MISSING
     ids: Mapping[str, str] | None = None
     if lookup is not None:
-        with contextlib.suppress(*engine.tolerated):
+        with engine.reports.tolerating():
             guard = await _guarded(engine, request, lookup)
             ids = await engine.tags.ids(request, lookup)
     began = monotonic()
@@ -75,7 +74,7 @@ async def _replace(engine: Engine, request: Request, lookup: Lookup | None, comp
     own = read_back(request, data)
     options = request.options.for_value(own)
     if ids is not None and options is not None and not computation.outdated:
-        with contextlib.suppress(*engine.tolerated):
+        with engine.reports.tolerating():
             settled = request._replace(options=options)
             if await engine.tags.live_on(settled, ids, request.options.keep, began):
                 fresh = await _fresh_token(engine, request.name, options)

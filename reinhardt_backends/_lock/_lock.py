@@ -18,7 +18,7 @@ import time
 from types import TracebackType
 from typing import Final, Self
 
-from .._backend import Backend
+from .._backend import WARNING, Backend, LimitedRecord, reporter_for
 from .._component import (
     Caller,
     Line,
@@ -45,6 +45,8 @@ from ._ownership import EXTEND, RELEASE, TAKE, TOKEN_TTL, holder_of, next_token
 
 # A store gets this time to answer, however little is left of the timeout of ``acquire``.
 _SHORTEST_CALL: Final = 0.1
+
+_LOST: Final = LimitedRecord("lock", WARNING, "a lock has ended before it was released")
 
 
 class Lock:
@@ -106,6 +108,7 @@ class Lock:
         self._renew = renew
         self._key, self._token_key = lock_keys(backend, self._name)
         self._waiting: Waiting = waiting_for(backend)
+        self._reporter = reporter_for(backend, "lock")
         self._line = Line()
         self._holds = Holds()
 
@@ -155,7 +158,7 @@ class Lock:
         caller = self._waiting.caller()
         await self._refuse_reentry(caller)
         waiter = Waiter(caller)
-        begun = self._waiting.clock()
+        begun = started = self._waiting.clock()
         try:
             self._line.join(waiter)
             if attempt.queues:
@@ -165,6 +168,11 @@ class Lock:
             self._line.leave(waiter)
             if attempt.left_traces:
                 await self._waiting.finish(self._give_up(attempt))
+        if self._reporter is not None:
+            seconds = self._waiting.clock() - started
+            if attempt.seen_held:
+                self._reporter.report("waited", self._name, seconds=seconds)
+            self._reporter.report("acquired" if token else "denied", self._name, seconds=seconds)
         if token:
             self._holds.add(caller, Hold(attempt.owner, token, begun + self._ttl))
         return bool(token)
@@ -182,7 +190,10 @@ class Lock:
         hold = self._held()
         self._holds.remove(hold)
         try:
-            return await self._waiting.finish(self._release(self._backend, hold.owner))
+            released = await self._waiting.finish(self._release(self._backend, hold.owner))
+            if not released:
+                self._note_lost(hold)
+            return released
         finally:
             self._line.wake_first()
 
@@ -363,8 +374,15 @@ class Lock:
         if held:
             hold.end = begun + ttl
         else:
-            hold.lost = True
+            self._note_lost(hold)
         return held
+
+    def _note_lost(self, hold: Hold) -> None:
+        if not hold.lost:
+            hold.lost = True
+            _LOST.write()
+            if self._reporter is not None:
+                self._reporter.report("lost", self._name)
 
     async def _keep_renewing(self, hold: Hold) -> None:
         """Extend a hold until it is done or lost. A failure is not final: the next attempt may succeed."""

@@ -26,7 +26,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Generic
 
-from .._backend import Backend
+from .._backend import Backend, reporter_for
 from .._component import IN_LOOP, Waiting, check_backend, provides, refuse_eviction, require
 from .._errors import BackendError, OutcomeUnknownError, SessionConflictError
 from .._types import MISSING, TTL, check_key, check_name, check_ttl
@@ -89,6 +89,7 @@ class SessionStore(Generic[Data]):
         self._index = UserIndex(backend, prefix, max_per_user)
         self._knows_ttl = provides(backend, "ttl")
         self._waiting: Waiting = IN_LOOP
+        self._reporter = reporter_for(backend, "session")
 
     async def create(self, data: Data, user: str | None = None, *, ttl: TTL | None = None) -> Session[Data]:
         """Begin a session.
@@ -293,7 +294,7 @@ class SessionStore(Generic[Data]):
     async def _check_alive(self, user: str | None, handle: str) -> None:
         listed = user is None or await self._index.holds(user, handle)
         if not listed or not await self._records.is_within_absolute_ttl(handle):
-            raise _conflict(ended=True)
+            raise self._conflict(handle, ended=True)
 
     async def _replace(self, key: str, before: dict[str, Any], record: dict[str, Any]) -> None:
         try:
@@ -304,7 +305,13 @@ class SessionStore(Generic[Data]):
             if not written:
                 raise
         if not written:
-            raise _conflict(ended=not await self._backend.exists(key))
+            raise self._conflict(key, ended=not await self._backend.exists(key))
+
+    def _conflict(self, handle: str, *, ended: bool) -> SessionConflictError:
+        if self._reporter is not None:
+            self._reporter.report("conflict", handle)
+        what = "the session has ended" if ended else "the session was changed elsewhere since it was loaded"
+        return SessionConflictError(what, ended=ended)
 
     async def _trim(self, user: str, count: int, chosen: list[str]) -> None:
         """Take ended sessions out of an index that has grown, and end the oldest ones above ``max_per_user``.
@@ -377,8 +384,3 @@ def _check_cap(max_per_user: int | None) -> int | None:
     if max_per_user < 1:
         raise ValueError("max_per_user must be at least 1")
     return max_per_user
-
-
-def _conflict(*, ended: bool) -> SessionConflictError:
-    what = "the session has ended" if ended else "the session was changed elsewhere since it was loaded"
-    return SessionConflictError(what, ended=ended)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Final, Literal, TypeAlias, get_args
 
-from .._backend import Backend
+from .._backend import WARNING, Backend, LimitedRecord, reporter_for
 from .._component import Line, Waiter, Waiting, check_backend, check_timeout, waiting_for
 from .._errors import BackendConnectionError, BackendTimeoutError, OutcomeUnknownError, ResponseError
 from .._memory import MemoryBackend
@@ -25,6 +25,8 @@ ThrottleErrorPolicy: TypeAlias = Literal["raise", "allow", "deny", "local"]
 
 UNAVAILABLE: Final = (BackendConnectionError, OutcomeUnknownError, ResponseError)
 """What a backend raises while its store cannot be reached, or refuses to serve."""
+
+_AWAY: Final = LimitedRecord("throttle", WARNING, "the store is away (%s): on_error=%r decides")
 
 _RETRY_AFTER_FAILURE: Final = 1.0
 """Seconds after which a hit that was denied without the store may be tried again."""
@@ -100,6 +102,7 @@ class Throttle:
         self._prefix = prefix
         self._on_error = on_error
         self._waiting: Waiting = waiting_for(backend)
+        self._reporter = reporter_for(backend, "throttle")
         self._queues: dict[str, _Queue] = {}
         self._limiter = limiter_for(backend, self._rates, algorithm, prefix)
         self._plain: Callable[[str], int] | None = None
@@ -141,13 +144,17 @@ class Throttle:
         if cost == 1 and (plain := self._plain) is not None:
             return plain(self._head + key) == 1
         try:
-            return await self._limiter.allow(key, cost) == 1
-        except UNAVAILABLE:
+            allowed = await self._limiter.allow(key, cost) == 1
+        except UNAVAILABLE as error:
             if self._on_error == "raise":
                 raise
-        if self._local is not None:
-            return await self._local.allow(key, cost) == 1
-        return self._on_error == "allow"
+            self._note_degraded(key, error)
+            allowed = self._on_error == "allow"
+            if self._local is not None:
+                allowed = await self._local.allow(key, cost) == 1
+        if self._reporter is not None:
+            self._reporter.report("allowed" if allowed else "denied", key)
+        return allowed
 
     async def hit(self, key: str, cost: int = 1) -> ThrottleResult:
         """Count a hit if every rate allows it, and return what they say. Atomic; a denied hit changes nothing.
@@ -161,7 +168,8 @@ class Throttle:
             ValueError: The cost is less than 1, or more than the limit, so that it would never be allowed.
             BackendError: The store could not be reached or refused to serve, and ``on_error`` is ``"raise"``.
         """
-        return await self._decide(self._limiter, check_key(key), self._check_cost(cost))
+        key = check_key(key)
+        return self._reported(key, await self._decide(self._limiter, key, self._check_cost(cost)))
 
     async def peek(self, key: str, cost: int = 1) -> ThrottleResult:
         """Return what the rates would say to a hit, and count nothing.
@@ -223,12 +231,15 @@ class Throttle:
         try:
             queue.join(waiter)
             if timeout == 0:
-                return await self._decide(self._limiter, key, cost)
+                return self._reported(key, await self._decide(self._limiter, key, cost))
+            begun = self._waiting.now()
             if await queue.reach_front(waiter, self._waiting, until):
                 await self._sleep(queue.refill_delay(cost, self._waiting.clock()), until)
             result = await self._wait_in_front(key, cost, until)
             queue.note(result, self._waiting.clock())
-            return result
+            if self._reporter is not None:
+                self._reporter.report("waited", key, seconds=self._waiting.now() - begun)
+            return self._reported(key, result)
         finally:
             self._leave(key, queue, waiter)
 
@@ -269,14 +280,26 @@ class Throttle:
     async def _decide(self, limiter: Limiter, key: str, cost: int) -> ThrottleResult:
         try:
             return result_of(self._rates, await limiter.decide(key, cost))
-        except UNAVAILABLE:
+        except UNAVAILABLE as error:
             if self._on_error == "raise":
                 raise
+            self._note_degraded(key, error)
         if self._local is not None:
             return result_of(self._rates, await self._local.decide(key, cost), degraded=True)
         if self._on_error == "allow":
             return ThrottleResult(True, self._most, self._most, 0.0, 0.0, degraded=True)
         return ThrottleResult(False, self._most, 0, _RETRY_AFTER_FAILURE, _RETRY_AFTER_FAILURE, degraded=True)
+
+    def _reported(self, key: str, result: ThrottleResult) -> ThrottleResult:
+        if self._reporter is not None:
+            self._reporter.report("allowed" if result.allowed else "denied", key)
+        return result
+
+    def _note_degraded(self, key: str, error: Exception) -> None:
+        """Log and report that ``on_error`` decides."""
+        _AWAY.write(type(error).__name__, self._on_error)
+        if self._reporter is not None:
+            self._reporter.report("degraded", key, error=error)
 
     def _check_cost(self, cost: int) -> int:
         if isinstance(cost, bool) or not isinstance(cost, int):
