@@ -164,7 +164,7 @@ def test_a_throttle_reports_its_decisions(
 
 
 def test_waits_are_reported_with_their_length(listener: Listener) -> None:
-    throttle = SyncThrottle(MemoryBackend().observed(listener), "1/0.05s", algorithm="gcra")
+    throttle = SyncThrottle(MemoryBackend().observed(listener), "1/50ms", algorithm="gcra")
     throttle.wait("k")
     throttle.wait("k")
     first, second = [event for event in listener.events if event.name == "waited"]
