@@ -45,7 +45,7 @@ HANDLED = {
     "_memory/_items.py Items._lock": "re-entrant; new after a fork",
     "_memory/_items.py _instances": "read as a copy after a fork",
     "_redis/_connections.py Node.lock": "re-entrant; new after a fork",
-    "_redis/_connections.py _nodes": "single steps of a dict, read as a copy after a fork",
+    "_redis/_connections.py _forkable": "single steps of a dict, read as a copy after a fork",
     "_redis/_pool.py Pool._lock": "re-entrant; the child makes another pool",
     "_redis/_pool.py Pool._wait_for_place": "a lock of one call, released by others and never waited for by them",
     "_redis/_retry.py Outage._lock": "re-entrant; the child makes another outage",

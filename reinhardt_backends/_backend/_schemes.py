@@ -20,6 +20,8 @@ _BUILT_IN: Final = {
     "memory": ".._memory:MemoryBackend",
     "redis": ".._redis:RedisBackend",
     "rediss": ".._redis:RedisBackend",
+    "redis+cluster": ".._redis:RedisBackend",
+    "rediss+cluster": ".._redis:RedisBackend",
     "redis+sentinel": ".._redis:RedisBackend",
     "rediss+sentinel": ".._redis:RedisBackend",
     "unix": ".._redis:RedisBackend",

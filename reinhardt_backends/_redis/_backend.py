@@ -31,7 +31,7 @@ from .._types import (
 from .._values._codec import check_type, decode, encode
 from .._values._json_text import decode_json, encode_json
 from ._commands import ANSWER, COUNTER, EXISTING_COUNTER, NUMBER, RENEWED, TIME, VALUE, WORD, Kind, Reply
-from ._scan import Pages, ScannedKeys
+from ._scan import ScannedKeys
 from ._scripts import (
     COMPARE_AND_DELETE,
     COMPARE_AND_SET,
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
     from .._backend._atomic import KeyStep, Step
     from ._client import Client
+    from ._cluster_options import AddressMap, ClusterOptions
     from ._options import Options
 
 S = TypeVar("S")
@@ -76,8 +77,9 @@ class RedisBackend(Backend):
         url: ``redis://[[user]:password@]host[:port][/db]``, ``rediss://...`` for TLS, or
             ``unix://[[user]:password@]/path?db=0``, as redis-py reads them; or
             ``redis+sentinel://[[user]:password@]host:port,host:port/service[/db]`` (``rediss+sentinel://``) for the
-            primary of a service that Sentinels watch. The keyword arguments below can be given as
-            query options, too; the URL wins.
+            primary of a service that Sentinels watch; or ``redis+cluster://[[user]:password@]host:port,host:port``
+            (``rediss+cluster://``) for a cluster, found by any of its nodes. The keyword arguments below can be given
+            as query options, too; the URL wins.
         prefix: What all keys on the server begin with. It can be a query option, too.
         timeout: Seconds that one call may take in all, connecting and sending again included. ``clear`` and ``scan``
             are many calls.
@@ -94,6 +96,8 @@ class RedisBackend(Backend):
         sentinel_password: The password of the Sentinels. It can be a query option, too.
         sentinel_ssl_context: Use TLS with this context for the Sentinels, or none (``False``). The default is what the
             servers have.
+        address_map: Where a node of a cluster is reached that announces an address which is not reachable from here: a
+            mapping of ``(host, port)`` to ``(host, port)``, or a function from one to the other.
 
     Raises:
         ImportError: The ``redis`` extra is not installed.
@@ -118,6 +122,7 @@ class RedisBackend(Backend):
         sentinel_username: str | None = None,
         sentinel_password: str | None = None,
         sentinel_ssl_context: ssl.SSLContext | Literal[False] | None = None,
+        address_map: AddressMap | None = None,
     ) -> None:
         failure: Exception | None = None
         try:
@@ -139,6 +144,7 @@ class RedisBackend(Backend):
                     sentinel_username=sentinel_username,
                     sentinel_password=sentinel_password,
                     sentinel_ssl_context=sentinel_ssl_context,
+                    address_map=address_map,
                 ),
                 prefix if own is None else own,
             )
@@ -178,11 +184,12 @@ class RedisBackend(Backend):
         Only the settings are taken over; the client is not used and stays open.
 
         Args:
-            client: A configured ``redis.Redis`` or ``redis.asyncio.Redis``, also one made by ``Sentinel.master_for``.
+            client: A configured ``redis.Redis`` or ``redis.asyncio.Redis``, also one made by ``Sentinel.master_for``,
+                or a ``RedisCluster`` of either.
             prefix: What all keys on the server begin with.
 
         Raises:
-            TypeError: It is no such client, or one of a cluster.
+            TypeError: It is no such client.
             ValueError: It is configured in a way that has no counterpart here.
         """
         backend = cls.__new__(cls)
@@ -195,16 +202,14 @@ class RedisBackend(Backend):
         del url, options
         return cls(given.reveal()[0], **given.reveal()[1])
 
-    def _use(self, options: Options, prefix: str) -> None:
-        from ._client import Client
-
+    def _use(self, options: Options | ClusterOptions, prefix: str) -> None:
         self._prefix = check_prefix(prefix)
-        self._client: Client = Client(options)
+        self._client: Client = _reading().client_for(options)
 
     def __repr__(self) -> str:
         # A debugger may show an object whose making failed.
         client: Client | None = getattr(self, "_client", None)
-        where = "not connected to anything" if client is None else client.options.location
+        where = "not connected to anything" if client is None else client.location
         return f"<{type(self).__name__} {where} prefix={getattr(self, '_prefix', None)!r}>"
 
     async def set(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> None:
@@ -372,10 +377,7 @@ class RedisBackend(Backend):
         return self._client.stats()
 
     def _store_info(self) -> StoreInfo:
-        options = self._client.options
-        if options.path is not None or options.sentinels is not None:
-            return StoreInfo("redis", options.location, None, options.db)
-        return StoreInfo("redis", options.host, options.port, options.db)
+        return self._client.store_info()
 
     def _runs_steps(self) -> bool:
         return True
@@ -406,7 +408,7 @@ class RedisBackend(Backend):
             raise
 
     async def _clear_prefix(self, prefix: str) -> None:
-        pages = Pages(self._client, (self._prefix + prefix).encode())
+        pages = self._client.pages((self._prefix + prefix).encode())
         names = await pages.next()
         while names:
             names = await pages.unlink(names)

@@ -13,16 +13,17 @@ from collections.abc import Awaitable, Sequence
 from time import monotonic
 from typing import Any, Self
 
-from .._backend import BackendStats
+from .._backend import BackendStats, StoreInfo
 from .._errors import BackendError
 from .._io import current_loop
 from ._commands import ANYTHING, Kind, Reply
 from ._connections import LARGE, Node
-from ._link import Link
-from ._mux import CallFailed, Failure
+from ._link import out_of_step
+from ._mux import CallFailed
 from ._options import Options
 from ._protocol import Refusal, error_for, is_read_only, is_unknown_script, pack, without_echo
 from ._retry import History, refusal_in
+from ._scan import Pages
 from ._scripts import with_source
 from ._source import Source
 
@@ -39,9 +40,9 @@ class Client:
         self._timeout = options.timeout
 
     @property
-    def options(self) -> Options:
-        """How the server is reached."""
-        return self._node.options
+    def location(self) -> str:
+        """Where the server is, for messages."""
+        return self._node.options.location
 
     @property
     def is_closed(self) -> bool:
@@ -160,6 +161,13 @@ class Client:
             del data
         return replies if count > 1 else [replies]
 
+    def store_info(self) -> StoreInfo:
+        """Return what the store is, for spans and metrics."""
+        options = self._node.options
+        if options.path is not None or options.sentinels is not None:
+            return StoreInfo("redis", options.location, None, options.db)
+        return StoreInfo("redis", options.host, options.port, options.db)
+
     def stats(self) -> BackendStats:
         """Return what is known about the connections of all loops and threads."""
         return self._node.stats()
@@ -167,6 +175,10 @@ class Client:
     async def aclose(self) -> None:
         """Close every connection, in the loop it serves. Calls in flight end in ``BackendClosedError``. Idempotent."""
         self._node.close()
+
+    def pages(self, prefix: bytes) -> Pages:
+        """Return the names on the server that begin with a prefix."""
+        return Pages(self, prefix)
 
     def blocking(self) -> Client:
         """Return a twin for callers without an event loop: its coroutines never suspend. Closing either closes both."""
@@ -271,13 +283,6 @@ class BlockingClient(Client):
 
     def _source(self, node: Node, data: bytes) -> Source:
         return node.get_pool()
-
-
-def out_of_step(link: Link) -> CallFailed:
-    """Give up a connection whose replies do not belong to the commands."""
-    failure = Failure(Failure.BROKEN, "the server sent a reply of another type than the command has")
-    link.fail(failure)
-    return CallFailed(failure, sent=True)
 
 
 async def _before_next(history: History, trouble: CallFailed | Refusal, data: bytes, source: Source) -> bytes:

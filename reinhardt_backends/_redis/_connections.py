@@ -20,7 +20,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from time import monotonic
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from .._backend import BackendStats
 from .._errors import BackendClosedError, BackendConnectionError, BackendError, BackendTimeoutError
@@ -146,7 +146,7 @@ class SharedConnection(Source):
             self._round += 1
             self._wake(self._waiting)
 
-    async def ask(self, link: Link, deadline: float) -> None:
+    async def _ask_server(self, link: Link, deadline: float) -> None:
         if self._health.answered >= link.silence.since + silence_within(self.patience):
             link.supersede()
         elif link is self.link and self._attempt is None and not self._health.down.known:
@@ -268,7 +268,7 @@ class Node:
         self.pool: Pool | None = None
         #: Commands, word for word, whose last reply was large.
         self.large: OrderedDict[bytes, None] = OrderedDict()
-        _nodes[id(self)] = weakref.ref(self)
+        survive_forks(self)
 
     def _observe(self) -> None:
         """Begin to learn about the server."""
@@ -385,7 +385,6 @@ class Node:
     def __del__(self) -> None:
         # May run at any time, for an object of which only a part was made, and while the interpreter ends.
         with suppress(Exception):
-            _nodes.pop(id(self), None)
             for connections in list(self.loops.values()):
                 connections.close_in_its_loop()
             if self.pool is not None:
@@ -415,15 +414,27 @@ def _size(reply: Any) -> int:
     return sum(len(one) for one in reply if one.__class__ is bytes) if reply.__class__ is list else 0
 
 
-#: Every live node, for the child of a fork.
-_nodes: dict[int, weakref.ref[Node]] = {}
+class Forkable(Protocol):
+    """What must start afresh in the child of a fork."""
+
+    def after_fork(self) -> None:
+        """Replace locks, which threads of the parent may hold, and close what belongs to the parent."""
+
+
+def survive_forks(one: Forkable) -> None:
+    """Have an object start afresh in each child of a fork, as long as it lives."""
+    key = id(one)
+    _forkable[key] = weakref.ref(one, lambda _: _forkable.pop(key, None))
+
+
+_forkable: dict[int, weakref.ref[Forkable]] = {}
 
 
 def _after_fork() -> None:
-    for reference in list(_nodes.values()):
-        node = reference()
-        if node is not None:
-            node.after_fork()
+    for reference in list(_forkable.values()):
+        one = reference()
+        if one is not None:
+            one.after_fork()
 
 
 if hasattr(os, "register_at_fork"):

@@ -182,10 +182,13 @@ def _judge_hello(link: Link, replies: list[Any], options: Options) -> BackendErr
     said = {name: value for name, value in items if isinstance(name, bytes)}
     if said.get(b"proto") != options.protocol:
         return _not_redis(options)
-    if said.get(b"mode") == b"cluster":
+    mode = said.get(b"mode")
+    if mode == b"cluster" and not options.in_cluster:
         return BackendConnectionError(
             f"{options.location} is a node of a Redis Cluster: connect with a redis+cluster:// url"
         )
+    if mode in (b"standalone", b"sentinel") and options.in_cluster:
+        return BackendConnectionError(f"{options.location} is no node of a Redis Cluster: connect with a redis:// url")
     number, role = said.get(b"id"), said.get(b"role")
     if isinstance(number, int):
         link.client = ServerClient(number, link.opened, options.location)

@@ -405,6 +405,20 @@ class Link:
         elif mux.leader is not None:
             self._port.kick()
 
+    def has_room(self) -> bool:
+        """Whether a call can begin at once."""
+        return not self._queued and not self._is_full()
+
+    def send(self) -> None:
+        """Send what is queued, as far as the socket takes it at once."""
+        if self.mux.writer is None:
+            self._flush()
+
+    async def gather(self) -> None:
+        """If others have calls in flight, let those who are ready to run add theirs."""
+        if self.mux.woken > 1 or len(self.mux.slots) > 1:
+            await self._yield_once()
+
     def _is_full(self) -> bool:
         mux = self.mux
         return len(mux.slots) + self._admitted >= MAX_SLOTS or len(mux.out) >= MAX_UNSENT
@@ -494,3 +508,10 @@ class Link:
     def is_clean(self) -> bool:
         """Whether nothing is in flight, so that the link can be used again."""
         return self.failure is None and not self.mux.slots and not self.mux.out
+
+
+def out_of_step(link: Link) -> CallFailed:
+    """Give up a connection whose replies do not belong to the commands."""
+    failure = Failure(Failure.BROKEN, "the server sent a reply of another type than the command has")
+    link.fail(failure)
+    return CallFailed(failure, sent=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from redis.connection import ConnectionPool
 from redis.exceptions import RedisError
@@ -156,6 +156,9 @@ class Options:
     socket_keepalive: bool = True
     max_connections: int = 64
     sentinels: Sentinels | None = None
+
+    #: Whether the server must be a node of a cluster; otherwise it must be none.
+    in_cluster: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.password is not None and not isinstance(self.password, Secret):

@@ -181,7 +181,7 @@ class Pool(Source):
         with suppress(IndexError, RuntimeError):
             self._sleepers.popleft().release()
 
-    async def ask(self, link: Link, deadline: float) -> None:
+    async def _ask_server(self, link: Link, deadline: float) -> None:
         if self._health.answered < link.silence.since + silence_within(self.patience):
             if self._asking or self._health.down.known:
                 return

@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Awaitable, Callable
 from math import inf
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from redis.backoff import FullJitterBackoff
 
@@ -33,7 +33,7 @@ from .._errors import (
 from .._io import Runtime
 from ._commands import Kind
 from ._link import Link
-from ._mux import CallFailed, Failure, ServerClient
+from ._mux import CallFailed, Failure, ServerClient, Slot
 from ._protocol import Refusal, error_for, is_read_only, is_transient, pack, without_echo
 from ._silence import NEARLY
 
@@ -173,6 +173,11 @@ class Outage:
         if self._since is not None:
             self._failed += 1
 
+    @property
+    def suspected(self) -> bool:
+        """Whether calls have waited in vain, and nothing has answered since."""
+        return self._since is not None
+
     def may_probe(self) -> bool:
         """Take the right to probe the server: one call a second has it."""
         with self._lock:
@@ -194,6 +199,19 @@ class Outage:
         return BackendConnectionError(f"{location} {self._text} for {seconds:.1f} s now; the call was not sent")
 
 
+class Guide(Protocol):
+    """What knows more about a server than the server itself: the other nodes of its cluster."""
+
+    async def is_replaced(self, runtime: Runtime, deadline: float) -> bool:
+        """Return whether another server has taken the place of this one, which has fallen silent.
+
+        Args:
+            runtime: What waits.
+            deadline: When to give up.
+        """
+        ...
+
+
 class Health:
     """What is known about one server.
 
@@ -207,6 +225,7 @@ class Health:
         review_at: When a call must ask whether the server is still the right one.
         clear_until: Until when a call with a connection need not look any further: ``review_at``, or minus infinity
             while an outage is known that concerns some command.
+        guide: What else knows about the server.
     """
 
     __slots__ = (
@@ -214,6 +233,7 @@ class Health:
         "answered",
         "clear_until",
         "down",
+        "guide",
         "location",
         "lost",
         "patience",
@@ -226,6 +246,7 @@ class Health:
         self.patience = patience
         self.location = location
         self.lost = False
+        self.guide: Guide | None = None
         self.review_at = self.clear_until = inf
         #: The connections in use and their runtimes, by identity of the connection.
         self._links: dict[int, tuple[weakref.ref[Link], Runtime]] = {}
@@ -298,32 +319,35 @@ class History:
         self._location = location
         self._deadline = deadline
         #: Whether an attempt may have been executed.
-        self._sent = False
+        self.sent = False
         self._broken = 0
         self._refused = 0
         #: Since when the server has refused the call as read-only.
         self._read_only_since: float | None = None
         #: Connections on which the call may still be executed.
         self._doubtful: list[Failure] = []
+        #: Whether the attempt that has begun goes behind a ``PING``.
+        self._pinged = False
 
     async def consider(self, trouble: CallFailed | Refusal, rest: Rest) -> None:
         """Return, after a pause if one is due, if the call may be sent again; raise if not."""
-        if isinstance(trouble, CallFailed):
-            error = self._error_for(trouble.failure)
-            pause = self._after_failure(trouble)
-        else:
-            error = error_for(trouble, self._location)
-            pause = self._after_refusal(trouble)
+        pause, error = self.weigh(trouble)
         until = monotonic() + pause
         if until >= self._deadline:
             raise error
         if pause:
             await rest(until)
 
+    def weigh(self, trouble: CallFailed | Refusal) -> tuple[float, BackendError]:
+        """Return how many seconds to wait before the call may be sent again (infinity: never), and what is wrong."""
+        if isinstance(trouble, CallFailed):
+            return self._after_failure(trouble), self._error_for(trouble.failure)
+        return self._after_refusal(trouble), error_for(trouble, self._location)
+
     def _after_failure(self, failed: CallFailed) -> float:
         """Seconds to wait after a call without a reply; infinity if it must not be sent again."""
         if failed.sent:
-            self._sent = True
+            self.sent = True
             if self._kind is Kind.IDEMPOTENT:
                 self._doubtful.append(failed.failure)
         self._broken += 1
@@ -332,7 +356,7 @@ class History:
         if (
             failed.failure.reason in {Failure.CLOSED, Failure.EXPIRED}
             or self._broken > MAX_RESENDS
-            or (self._sent and self._kind is Kind.ONCE)
+            or (self.sent and self._kind is Kind.ONCE)
             or self._health.outage(self._kind) is not None
         ):
             return inf
@@ -372,12 +396,32 @@ class History:
             link.fresh_until = now + link.idle_limit
 
     async def exchange(self, link: Link, data: bytes, count: int) -> Any:
-        """Send the call; behind a ``PING`` if the connection was idle for long."""
-        now = monotonic()
-        if now < link.fresh_until:
+        """Send the call and return its reply, or the list of its replies."""
+        try:
+            slot = await self.begin(link, data, count)
+        finally:
+            del data
+        return await self.finish(link, slot, count)
+
+    async def begin(self, link: Link, data: bytes, count: int) -> Slot:
+        """Queue the call without sending it, behind a ``PING`` if the connection was idle for long."""
+        try:
+            if not link.has_room():
+                await link.enter(self._deadline)
+            now = monotonic()
+            self._pinged = now >= link.fresh_until
+            if self._pinged:
+                return link.begin(_PING + data, count + 1, self._deadline)
             link.fresh_until = now + link.idle_limit
-            return await link.exchange(data, count, self._deadline)
-        replies = await link.exchange(_PING + data, count + 1, self._deadline)
+            return link.begin(data, count, self._deadline)
+        finally:
+            del data
+
+    async def finish(self, link: Link, slot: Slot, count: int) -> Any:
+        """Send a call that has begun, and return its reply or the list of its replies."""
+        replies = await link.finish(slot)
+        if not self._pinged:
+            return replies
         link.fresh_until = monotonic() + link.idle_limit
         return replies[1] if count == 1 else replies[1:]
 
@@ -403,7 +447,7 @@ class History:
         if isinstance(error, BackendConnectionError):
             self._health.down.note_failure()
             self._health.read_only.note_failure()
-        if not self._sent or self._kind is Kind.READ or isinstance(error, BackendClosedError):
+        if not self.sent or self._kind is Kind.READ or isinstance(error, BackendClosedError):
             return error
         _UNKNOWN.write(self._location)
         unknown = OutcomeUnknownError(f"{self._location}: the command may have been sent, and was not answered")

@@ -65,7 +65,7 @@ class ScannedKeys(PagedKeys):
 
     def __init__(self, client: Client, own: str, prefix: str) -> None:
         super().__init__()
-        self._pages = Pages(client, (own + prefix).encode())
+        self._pages = client.pages((own + prefix).encode())
         self._own = own
 
     async def next_page(self) -> list[str]:

@@ -52,6 +52,11 @@ class Source(ABC):
         self._review: Attempt | None = None
 
     @property
+    def runtime(self) -> Runtime:
+        """What the connections serve."""
+        return self._runtime
+
+    @property
     def patience(self) -> float:
         """For how many seconds no complete reply may come while replies are due."""
         return self._health.patience
@@ -82,8 +87,19 @@ class Source(ABC):
     def drop_idle(self, link: Link) -> None:
         """Close the idle connections that are likely to be as dead as this one."""
 
-    @abstractmethod
     async def ask(self, link: Link, deadline: float) -> None:
+        """Find out whether a silent connection should be given up."""
+        guide = self._health.guide
+        if guide is not None:
+            if await guide.is_replaced(self._runtime, deadline):
+                link.fail(Failure(Failure.SILENT, "another server has taken the place of this one"))
+                return
+            # So that the guide is asked again soon.
+            deadline = min(deadline, monotonic() + PROBE / 2)
+        await self._ask_server(link, deadline)
+
+    @abstractmethod
+    async def _ask_server(self, link: Link, deadline: float) -> None:
         """Find out over a second connection whether a silent one should be given up."""
 
     @abstractmethod
@@ -142,6 +158,9 @@ class Source(ABC):
 
     def _may_pass(self, error: BackendError) -> bool:
         """Whether another attempt makes sense. If the server never answered, the address is likely to be wrong."""
+        if self._health.guide is not None:
+            # Another server may be the right one by now, and the client finds out.
+            return False
         if isinstance(error, ResponseError):
             return error.code in TRANSIENT
         return _is_unreachable(error) and self._health.served and not self._health.down.known

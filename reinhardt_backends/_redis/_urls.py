@@ -1,6 +1,7 @@
-"""Urls and clients that say how Redis is reached: one server directly, or a service through its Sentinels.
+"""Urls and clients that say how Redis is reached: one server, a service through its Sentinels, or a cluster.
 
-``redis+sentinel://[[user]:password@]host[:port][,host[:port]...]/service[/db]``. User, password and options mean what
+``redis+sentinel://[[user]:password@]host[:port][,host[:port]...]/service[/db]``, and ``redis+cluster://`` likewise
+without a path. User, password and options mean what
 they mean in a url of one server, which redis-py reads (``_options``). A url may hold secrets, so a function that reads
 one returns what is wrong instead of raising.
 """
@@ -11,11 +12,15 @@ import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, unquote_plus
 
 from .._types import Secret
-from ._options import Options, Sentinels, check_encodes, client_settings, hide
+from ._options import DEFAULT_PORT, Options, Sentinels, check_encodes, client_settings, hide
+
+if TYPE_CHECKING:
+    from ._client import Client
+    from ._cluster_options import ClusterOptions
 
 SENTINEL_PORT: Final = 26379
 
@@ -82,12 +87,12 @@ def take_option(url: Any, name: str) -> tuple[str | None, Any]:
     return own, url if own is None else "?".join(filter(None, (base, "&".join(rest))))
 
 
-def options_from_url(url: str, **options: Any) -> Options:
-    """Return how the server or the service of a url is reached.
+def options_from_url(url: str, **options: Any) -> Options | ClusterOptions:
+    """Return how the server, the service or the cluster of a url is reached.
 
     Args:
-        url: A url of one server, or of a service that Sentinels watch.
-        **options: As for ``Options.from_url``, and ``SENTINEL_OPTIONS``. The url wins.
+        url: A url of one server, of a service that Sentinels watch, or of a cluster.
+        **options: As for ``Options.from_url``, ``SENTINEL_OPTIONS`` and ``address_map``. The url wins.
 
     Raises:
         TypeError: An option is unknown or of the wrong type.
@@ -97,23 +102,58 @@ def options_from_url(url: str, **options: Any) -> Options:
     given = Secret[Any](url)
     del url
     own = {name: options.pop(name, None) for name in SENTINEL_OPTIONS}
+    address_map = options.pop("address_map", None)
     if not isinstance(given.reveal(), str):
         return Options.from_url(given.reveal(), **options)
+    if given.reveal().partition("://")[0].lower() in {"redis+cluster", "rediss+cluster"}:
+        _refuse(own, "redis+sentinel")
+        return _cluster_from_url(given, address_map, options)
+    _refuse({"address_map": address_map}, "redis+cluster")
     if given.reveal().partition("://")[0].lower() in {"redis+sentinel", "rediss+sentinel"}:
         return _service_from_url(given, own, options)
-    for name, value in own.items():
-        if value is not None:
-            raise ValueError(f"{name} needs a redis+sentinel:// url")
+    _refuse(own, "redis+sentinel")
     return Options.from_url(given.reveal(), **options)
 
 
-def options_from_client(client: Any) -> Options:
-    """Return the settings of a redis-py client: of one server, or made by ``Sentinel.master_for``.
+def client_for(options: Options | ClusterOptions) -> Client:
+    """Return a client that is not connected yet."""
+    if isinstance(options, Options):
+        from ._client import Client
+
+        return Client(options)
+    from ._cluster import ClusterClient
+
+    return ClusterClient(options)
+
+
+def _refuse(options: Mapping[str, Any], scheme: str) -> None:
+    for name, value in options.items():
+        if value is not None:
+            raise ValueError(f"{name} needs a {scheme}:// url")
+
+
+def _cluster_from_url(url: Secret[str], address_map: Any, options: Mapping[str, Any]) -> ClusterOptions:
+    from ._cluster_options import ClusterOptions
+
+    parts = split_seeds(url, DEFAULT_PORT)
+    if isinstance(parts, ValueError):
+        raise parts
+    if parts.path not in {"", "/", "/0"}:
+        raise ValueError("a cluster has no database but 0, and its url no path: redis+cluster://host:port,host:port")
+    return ClusterOptions.of(Options.from_url(parts.for_one(""), **options), parts.seeds, address_map)
+
+
+def options_from_client(client: Any) -> Options | ClusterOptions:
+    """Return the settings of a redis-py client: of one server, of a cluster, or made by ``Sentinel.master_for``.
 
     Raises:
         TypeError: Not such a client.
         ValueError: The client is configured in a way that has no counterpart here.
     """
+    if hasattr(client, "nodes_manager"):
+        from ._cluster_options import ClusterOptions
+
+        return ClusterOptions.from_client(client)
     pool: Any = getattr(client, "connection_pool", None)
     manager: Any = getattr(pool, "sentinel_manager", None)
     if manager is None:
