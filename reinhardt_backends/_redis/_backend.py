@@ -126,10 +126,9 @@ class RedisBackend(Backend):
     ) -> None:
         failure: Exception | None = None
         try:
-            reading = _reading()
-            own, url = reading.take_option(url_text(url), "prefix")
+            own, url = _reading().take_option(url_text(url), "prefix")
             self._use(
-                reading.options_from_url(
+                _reading().options_from_url(
                     cast("str", url),
                     timeout=timeout,
                     connect_timeout=connect_timeout,

@@ -18,8 +18,8 @@ from .._errors import BackendError
 from .._io import current_loop
 from ._commands import ANYTHING, Kind, Reply
 from ._connections import LARGE, Node
-from ._link import out_of_step
-from ._mux import CallFailed
+from ._link import Link
+from ._mux import CallFailed, Failure
 from ._options import Options
 from ._protocol import Refusal, error_for, is_read_only, is_unknown_script, pack, without_echo
 from ._retry import History, refusal_in
@@ -283,6 +283,13 @@ class BlockingClient(Client):
 
     def _source(self, node: Node, data: bytes) -> Source:
         return node.get_pool()
+
+
+def out_of_step(link: Link) -> CallFailed:
+    """Give up a connection whose replies do not belong to the commands."""
+    failure = Failure(Failure.BROKEN, "the server sent a reply of another type than the command has")
+    link.fail(failure)
+    return CallFailed(failure, sent=True)
 
 
 async def _before_next(history: History, trouble: CallFailed | Refusal, data: bytes, source: Source) -> bytes:

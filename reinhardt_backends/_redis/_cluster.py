@@ -251,7 +251,10 @@ class ClusterClient(Client):
                 if exchange is not None:
                     exchanges.append(exchange)
             if len(exchanges) > 1:
-                await exchanges[-1].link.gather()
+                last = exchanges[-1]
+                if len(last.link.mux.slots) > 1:
+                    # Others are in flight, and those that are ready to run may add their commands.
+                    await last.source.runtime.yield_once()
                 for exchange in exchanges:
                     exchange.link.send()
             for exchange in exchanges:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from redis.connection import Connection, SSLConnection
 
@@ -51,7 +51,7 @@ class ClusterOptions:
         if options.db:
             raise ValueError("a cluster has no databases but 0")
         common = NodeOptions(**{one.name: getattr(options, one.name) for one in fields(options) if one.init})
-        return cls(common, seeds, address_map)
+        return cls(common, seeds, cast("AddressMap | None", address_map))
 
     @classmethod
     def from_client(cls, client: Any) -> ClusterOptions:

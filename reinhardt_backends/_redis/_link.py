@@ -115,10 +115,9 @@ class Link:
     async def _exchange_later(self, data: bytes, count: int, deadline: float) -> Any:
         try:
             await self.enter(deadline)
-            slot = self.begin(data, count, deadline)
+            return await self.finish(self.begin(data, count, deadline))
         finally:
             del data
-        return await self.finish(slot)
 
     def begin(self, data: bytes, count: int, deadline: float) -> Slot:
         """Queue a call without sending it. It must be finished, or dropped from the mux.
@@ -353,20 +352,16 @@ class Link:
         except ProtocolError:
             self.fail(Failure(Failure.BROKEN, "the peer does not speak the Redis protocol"))
         except Exception as error:
-            self._end_unreadable(error)
+            self.fail(Failure(Failure.BROKEN, f"a reply could not be read: {type(error).__name__}"))
+            if not self._runtime.suspends:
+                # A signal handler may have raised it.
+                raise
         except BaseException:
             self.fail(Failure(Failure.BROKEN, "the connection was interrupted while receiving"))
             raise
         finally:
-            if self._queued:
-                self._admit()
+            self._admit()
         return False
-
-    def _end_unreadable(self, error: Exception) -> None:
-        self.fail(Failure(Failure.BROKEN, f"a reply could not be read: {type(error).__name__}"))
-        if not self._runtime.suspends:
-            # A signal handler may have raised it.
-            raise error
 
     def _read_all(self) -> None:
         while self._read(TURNS):
@@ -413,11 +408,6 @@ class Link:
         """Send what is queued, as far as the socket takes it at once."""
         if self.mux.writer is None:
             self._flush()
-
-    async def gather(self) -> None:
-        """If others have calls in flight, let those who are ready to run add theirs."""
-        if self.mux.woken > 1 or len(self.mux.slots) > 1:
-            await self._yield_once()
 
     def _is_full(self) -> bool:
         mux = self.mux
@@ -486,8 +476,7 @@ class Link:
 
     def close_silently(self) -> None:
         """Close the descriptor only: no byte is sent and no task is woken."""
-        self.failure = Failure(Failure.CLOSED, "the connection was abandoned")
-        self.usable = False
+        self.failure, self.usable = Failure(Failure.CLOSED, "the connection was abandoned"), False
         self._port.close_silently()
 
     def use(self, watch: Watch) -> None:
@@ -508,10 +497,3 @@ class Link:
     def is_clean(self) -> bool:
         """Whether nothing is in flight, so that the link can be used again."""
         return self.failure is None and not self.mux.slots and not self.mux.out
-
-
-def out_of_step(link: Link) -> CallFailed:
-    """Give up a connection whose replies do not belong to the commands."""
-    failure = Failure(Failure.BROKEN, "the server sent a reply of another type than the command has")
-    link.fail(failure)
-    return CallFailed(failure, sent=True)
