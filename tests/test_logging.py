@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("redis")
 from reinhardt_backends import BackendConnectionError, OutcomeUnknownError, RedisBackend, SyncBackend
 from reinhardt_backends._backend import WARNING, LimitedRecord, write_record
-from reinhardt_backends._redis import _retry
+from reinhardt_backends._redis import _health, _retry
 
 from .redis.fault_proxy import Fault, faulty
 from .servers import Server
@@ -24,7 +24,7 @@ TIMEOUT = 0.3
 @pytest.fixture(autouse=True)
 def no_record_is_due_later(monkeypatch: pytest.MonkeyPatch) -> None:
     """What another test has just logged holds back no record of this one."""
-    for record in (_retry._RECONNECTED, _retry._UNKNOWN):
+    for record in (_health._RECONNECTED, _retry._UNKNOWN):
         monkeypatch.setattr(record, "_due", 0.0)
 
 

@@ -27,9 +27,9 @@ from ._cluster_options import ClusterOptions
 from ._cluster_scan import ClusterPages
 from ._commands import ANYTHING, NUMBER, VALUE, WORD, Kind, Reply
 from ._connections import Node, copy_error
+from ._health import PROBE
 from ._mux import CallFailed
 from ._protocol import Refusal, pack
-from ._retry import PROBE
 from ._scan import Pages
 from ._source import LOOK, Source
 

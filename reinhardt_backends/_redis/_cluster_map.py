@@ -30,9 +30,9 @@ from ._cluster_options import ClusterOptions
 from ._cluster_replies import Address, Announced, Range, Redirection, read_map
 from ._commands import Kind
 from ._connections import Node, copy_error, survive_forks
+from ._health import PROBE
 from ._mux import CallFailed
 from ._protocol import Refusal, error_for, pack, without_echo
-from ._retry import PROBE
 from ._source import Source
 
 #: Seconds between questions for the map: after ``MOVED``, and while calls find no server for their slot.

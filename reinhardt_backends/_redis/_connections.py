@@ -26,11 +26,11 @@ from .._backend import BackendStats
 from .._errors import BackendClosedError, BackendConnectionError, BackendError, BackendTimeoutError
 from .._io import Attempt, Runtime, current_loop, runtime_for
 from ._commands import Kind
+from ._health import Health
 from ._link import Link
 from ._mux import Failure, describe
 from ._options import Options
 from ._pool import Pool
-from ._retry import Health
 from ._sentinel import Locator
 from ._silence import silence_within
 from ._source import Source

@@ -22,10 +22,10 @@ from typing import Final
 from .._errors import BackendClosedError, BackendError, BackendTimeoutError
 from .._io import Attempt, blocking_runtime
 from ._commands import Kind
+from ._health import Health
 from ._link import Link
 from ._mux import Failure
 from ._options import Options
-from ._retry import Health
 from ._sentinel import Locator
 from ._silence import silence_within
 from ._source import Source

@@ -29,11 +29,11 @@ from .._errors import (
 )
 from .._io import Attempt, Runtime
 from ._handshake import open_link
+from ._health import Health
 from ._link import Link
 from ._mux import CallFailed, Failure
 from ._options import Options, Sentinels
 from ._protocol import Refusal, error_for, pack
-from ._retry import Health
 from ._silence import NEARLY
 
 #: Seconds between two questions while nothing is wrong.

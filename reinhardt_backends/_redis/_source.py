@@ -12,11 +12,12 @@ from .._errors import AuthenticationError, BackendClosedError, BackendConnection
 from .._io import Attempt, Runtime
 from ._commands import Kind
 from ._handshake import open_link
+from ._health import PROBE, Health, Outage
 from ._link import Link
 from ._mux import Failure
 from ._options import Options
 from ._protocol import TRANSIENT
-from ._retry import PROBE, Health, Outage, backoff
+from ._retry import backoff
 from ._sentinel import Locator
 
 #: How often a call that waits for a probe looks whether it has ended. Seconds.

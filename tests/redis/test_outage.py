@@ -23,7 +23,7 @@ from reinhardt_backends import (
     OutcomeUnknownError,
     ResponseError,
 )
-from reinhardt_backends._redis import _retry
+from reinhardt_backends._redis import _health, _retry
 from reinhardt_backends._redis._mux import CallFailed
 from reinhardt_backends._redis._protocol import Refusal
 
@@ -408,8 +408,9 @@ async def test_a_call_that_finds_out_that_the_server_is_a_replica_raises_its_ref
     """Later calls raise ``BackendConnectionError`` without being sent. This one was sent, and refused."""
     times = iter([0.0] * 20 + [0.95] * 20)
     monkeypatch.setattr(_retry, "monotonic", lambda: next(times))
+    monkeypatch.setattr(_health, "monotonic", lambda: next(times))
     monkeypatch.setattr(_retry, "backoff", lambda _: 0.001)
-    health = _retry.Health(patience=1.0)
+    health = _health.Health(patience=1.0)
     history = _retry.History(ONCE, "here:1", 1.0, health)
 
     async def rest(_: float) -> None:
