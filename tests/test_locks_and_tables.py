@@ -50,6 +50,7 @@ HANDLED = {
     "_redis/_pool.py Pool._wait_for_place": "a lock of one call, released by others and never waited for by them",
     "_redis/_cluster_map.py ClusterMap._lock": "re-entrant, and made again in the child",
     "_redis/_health.py Outage._lock": "re-entrant; the child makes another outage",
+    "_redis/_sentinel.py Locator._lock": "re-entrant; the child makes another locator",
     "_redis/_scripts.py _SOURCES": "filled at import and by pure functions: written twice is the same",
     "_redis/_scripts.py _STEPS": "filled by a pure function: written twice is the same",
     "_throttle/_lua.py script_for": "lru_cache of a pure function: atomic, or computed twice",
