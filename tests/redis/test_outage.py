@@ -410,7 +410,7 @@ async def test_a_call_that_finds_out_that_the_server_is_a_replica_raises_its_ref
     monkeypatch.setattr(_retry, "monotonic", lambda: next(times))
     monkeypatch.setattr(_health, "monotonic", lambda: next(times))
     monkeypatch.setattr(_retry, "backoff", lambda _: 0.001)
-    health = _health.Health(patience=1.0)
+    health = _health.Health(1.0, "here:1")
     history = _retry.History(ONCE, "here:1", 1.0, health)
 
     async def rest(_: float) -> None:
