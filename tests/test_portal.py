@@ -27,7 +27,7 @@ from reinhardt_backends._blocking import drive, drive_each
 from reinhardt_backends._blocking._portal import Portal, portal
 from reinhardt_backends._blocking._portal_backend import PortalRunner
 
-PATIENCE = 30
+PATIENCE = 60
 PREAMBLE = """
 import os, signal, sys, threading
 import anyio
@@ -782,6 +782,25 @@ def test_a_second_ctrl_c_does_not_wait_for_a_call_that_does_not_end(runtime: str
     for line in ("waiting\n", "cancelled\n"):
         assert process.stdout.readline() == line
         process.send_signal(signal.SIGINT)
+    assert output_of(process) == ["interrupted"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent otherwise there")
+def test_ctrl_c_reaches_a_caller_whose_wait_it_does_not_interrupt(runtime: str) -> None:
+    """As when it arrives just before the wait begins. Here another thread takes it, so that this holds every time."""
+    process = start(
+        """
+        async def deaf():
+            signal.raise_signal(signal.SIGINT)
+            await anyio.sleep_forever()
+
+        try:
+            PortalRunner(sys.argv[1]).call(deaf)
+        except KeyboardInterrupt:
+            say("interrupted")
+        """,
+        runtime,
+    )
     assert output_of(process) == ["interrupted"]
 
 

@@ -36,8 +36,9 @@ Runtime: TypeAlias = Literal["asyncio", "trio"]
 
 _HandOver: TypeAlias = Callable[[Context, Callable[[Any], object], Any], object]
 
-# On Windows a wait without an end is deaf to Ctrl-C.
-_TICK: Final = 0.1 if sys.platform == "win32" else None
+# Seconds after which a caller that waits looks for an interrupt. One that arrives just before a wait begins, or that
+# another thread receives, does not end the wait. On Windows none does.
+_TICK: Final = 0.1 if sys.platform == "win32" else 1.0
 
 
 class Strand:
