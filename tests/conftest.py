@@ -5,22 +5,63 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from .extent import LONG
 from .servers import Server, available, running
 
 if TYPE_CHECKING:
     from .topologies import Cluster, Sentinels
 
+# The tests start hundreds of interpreters, which would mostly compile what another one has compiled.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 pytest.register_assert_rewrite("reinhardt_backends.testing")
 
-settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("local", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True, database=None)
-settings.load_profile("ci" if os.environ.get("CI") else "local")
+settings.register_profile("long", settings.get_profile("local"), max_examples=LONG)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="search longer: more examples, repetitions and places")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile("long" if is_long(config) else "ci" if os.environ.get("CI") else "local")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Let the tests of one ``xdist_group`` share a worker: they share servers that are slow to start."""
+    if getattr(config.option, "numprocesses", None) and config.option.dist == "no":
+        config.option.dist = "loadgroup"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """Run two more workers than there are cores with ``-n auto``, since many tests wait for a server or a clock."""
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    return len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)) + 2
+
+
+def is_long(config: pytest.Config) -> bool:
+    """Whether ``--long`` was given."""
+    return bool(config.getoption("--long"))
+
+
+@pytest.fixture(scope="session")
+def long(pytestconfig: pytest.Config) -> bool:
+    """Whether to search longer than the default run can."""
+    return is_long(pytestconfig)
+
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -12,13 +12,14 @@ from urllib.parse import unquote
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from reinhardt_backends import Cache, MemoryBackend, SyncBackend, SyncCache
 from reinhardt_backends._cache._key_template import KeyTemplate
 
 from .caching import User, decorated
+from .extent import examples
 from .places import Place, everywhere
 
 ID = UUID("12345678-1234-5678-1234-567812345678")
@@ -348,7 +349,7 @@ ARGUMENTS = TEXTS | st.integers() | st.booleans() | st.none() | st.uuids() | st.
 LOOKALIKES = (st.integers() | st.booleans() | st.none() | st.uuids() | st.dates()).map(str)
 
 
-@settings(max_examples=1000, deadline=None)
+@examples(200)
 @given(
     st.lists(st.tuples(LITERALS, NAMES), max_size=4),
     LITERALS | st.just(""),

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import (
     AfterValidator,
@@ -31,6 +31,7 @@ from reinhardt_backends import BackendError, Cache, MemoryBackend, SyncCache
 from reinhardt_backends._values import takes_bytes
 
 from .caching import ALL, Counted, User
+from .extent import examples
 from .places import Place, everywhere
 
 
@@ -161,7 +162,7 @@ def outcome(call: Callable[[], Any]) -> Any:
     return type(got), got
 
 
-@settings(max_examples=600, deadline=None)
+@examples(150)
 @given(types_and_values())
 def test_a_hit_equals_the_miss(typed: tuple[Any, Any]) -> None:
     """With tags and ``stale``, too, by ``get_or_set`` and by the decorator."""

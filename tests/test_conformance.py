@@ -1,4 +1,7 @@
-"""The conformance suite over every kind of backend in the process."""
+"""The conformance suite over every kind of backend in the process.
+
+Each runtime meets the memory backend and a backend that suspends. What is built on those need not meet all again.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ import pytest
 
 from reinhardt_backends import Backend, MemoryBackend
 from reinhardt_backends.testing import BackendConformance, FakeClock
+
+from .extent import only_on
 
 
 class OnFakeTime(BackendConformance):
@@ -40,14 +45,13 @@ class TestMemoryOnRealTime(BackendConformance):
     def backend(self) -> Backend:
         return MemoryBackend()
 
-    @pytest.fixture(params=["asyncio", "sync"])
-    def runtime(self, request: pytest.FixtureRequest) -> str:
-        runtime: str = request.param
-        return runtime
+    runtime = only_on("asyncio", "sync")
 
 
 class TestBoundedMemory(OnFakeTime):
     """A bounded memory backend in which there is room for everything."""
+
+    runtime = only_on("asyncio", "sync")
 
     @pytest.fixture
     def backend(self, clock: FakeClock) -> Backend:
@@ -61,14 +65,13 @@ class TestOtherPolicies(TestBoundedMemory):
     def backend(self, request: pytest.FixtureRequest, clock: FakeClock) -> Backend:
         return MemoryBackend(maxsize=10**9, policy=request.param, clock=clock)
 
-    @pytest.fixture(params=["sync"])
-    def runtime(self, request: pytest.FixtureRequest) -> str:
-        runtime: str = request.param
-        return runtime
+    runtime = only_on("sync")
 
 
 class TestNamespace(OnFakeTime):
     """A namespace of the memory backend, beside whose keys there are others."""
+
+    runtime = only_on("trio", "sync")
 
     @pytest.fixture
     def backend(self, clock: FakeClock) -> Backend:
@@ -77,6 +80,8 @@ class TestNamespace(OnFakeTime):
 
 class TestNamespaceOfNamespace(OnFakeTime):
     """A namespace of a namespace."""
+
+    runtime = only_on("uvloop", "sync")
 
     @pytest.fixture
     def backend(self, clock: FakeClock) -> Backend:
@@ -97,6 +102,8 @@ class TestNamespaceOfSixVerbs(OnFakeTime):
     """A namespace of such a subclass. Closing it closes the view only."""
 
     provides = frozenset({"aclose"})
+
+    runtime = only_on("trio", "sync")
 
     @pytest.fixture
     def backend(self, clock: FakeClock) -> Backend:

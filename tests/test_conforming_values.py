@@ -21,7 +21,7 @@ from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import (
     AfterValidator,
@@ -48,6 +48,7 @@ from typing_extensions import TypedDict
 from reinhardt_backends import SerializationError, decode, encode
 
 from .codec_types import Box, Cat, Color, Dog, Frozen, IntSub, Level, Mixed, Node, Pair, Point, Rights, TextSub, Word
+from .extent import examples
 
 T = TypeVar("T")
 
@@ -535,7 +536,7 @@ def dataclass_values(draw: st.DrawFn) -> Any:
     return value
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=500)
+@examples(150)
 @given(models() | dataclass_values())
 def test_set_refuses_or_get_gives_an_equal_value_of_the_same_type(value: Any) -> None:
     try:
@@ -548,7 +549,7 @@ def test_set_refuses_or_get_gives_an_equal_value_of_the_same_type(value: Any) ->
     assert found == value
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=300)
+@examples(100)
 @given(st.sampled_from(FIELD_TYPES), VALUES)
 def test_what_pydantic_validated_strictly_and_reads_back_is_stored(type_: Any, value: Any) -> None:
     """``set`` refuses no more than it must: only what does not read back equal."""

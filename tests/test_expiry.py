@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from reinhardt_backends._memory._expiry import LEVELS, UNFILED, ExpiryRing
+
+from .extent import examples
 
 KEYS = st.sampled_from("abcdef")
 TTLS = st.one_of(
@@ -100,7 +101,7 @@ class RingMachine(RuleBasedStateMachine):
 
 
 TestRing = RingMachine.TestCase
-TestRing.settings = settings(max_examples=80, stateful_step_count=30)
+TestRing.settings = examples(30, stateful_step_count=30)
 
 
 def take(ring: ExpiryRing, now: float, limit: int = 10) -> list[str]:

@@ -7,6 +7,7 @@ exception, or use the backend, at each of these places, one after another.
 from __future__ import annotations
 
 import dis
+import itertools
 import linecache
 import math
 import sys
@@ -194,6 +195,13 @@ def check_state(backend: MemoryBackend, options: dict[str, Any]) -> None:
     assert not bounds.weighs or bounds.bytes in (size, UNKNOWN), "the bytes are not those of the items"
 
 
+@pytest.fixture
+def places(write: str, name: str, long: bool) -> Iterator[int]:
+    """Where a call is interrupted: everywhere with ``--long``, otherwise at every third place."""
+    first = list(WRITES).index(write) + list(OPTIONS).index(name)
+    return itertools.count(0, 1) if long else itertools.count(first % 3, 3)
+
+
 @pytest.fixture(scope="module")
 def elsewhere() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(1) as executor:
@@ -208,11 +216,12 @@ def interrupt() -> None:
 @pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("write", WRITES)
 @pytest.mark.parametrize("name", OPTIONS)
-def test_an_exception_anywhere_leaves_a_sound_backend(write: str, name: str, elsewhere: ThreadPoolExecutor) -> None:
+def test_an_exception_anywhere_leaves_a_sound_backend(
+    write: str, name: str, places: Iterator[int], elsewhere: ThreadPoolExecutor
+) -> None:
     """Wherever an exception ends a call, locks, bounds and expiry are in order, and every verb works."""
     known: dict[CodeType, set[int]] = {}
-    place = 0
-    while True:
+    for place in places:
         backend, clock = prepared(OPTIONS[name])
         got_there = run_interrupted(WRITES[write](backend), place, known, interrupt, lines=True)
         try:
@@ -221,7 +230,6 @@ def test_an_exception_anywhere_leaves_a_sound_backend(write: str, name: str, els
             raise AssertionError(f"after an exception at place {place}") from error
         if not got_there:
             break
-        place += 1
     assert place > 20
 
 
@@ -247,12 +255,15 @@ def clear(backend: MemoryBackend) -> None:
 @pytest.mark.parametrize("name", ["unbounded", "lru", "lfu"])
 @pytest.mark.parametrize("handler", [write_and_delete, move_and_sweep, clear])
 def test_a_call_in_the_middle_of_a_call(
-    write: str, name: str, handler: Callable[[MemoryBackend], None], elsewhere: ThreadPoolExecutor
+    write: str,
+    name: str,
+    handler: Callable[[MemoryBackend], None],
+    places: Iterator[int],
+    elsewhere: ThreadPoolExecutor,
 ) -> None:
     """Wherever a signal handler uses the backend, neither call raises, and both leave it in order."""
     known: dict[CodeType, set[int]] = {}
-    place = 0
-    while True:
+    for place in places:
         backend, clock = prepared(OPTIONS[name])
         verb = WRITES[write](backend)
         got_there = run_interrupted(verb, place, known, partial(handler, backend), lines=False)
@@ -262,5 +273,4 @@ def test_a_call_in_the_middle_of_a_call(
             raise AssertionError(f"after a call at place {place}") from error
         if not got_there:
             break
-        place += 2
     assert place >= 8

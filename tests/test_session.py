@@ -15,7 +15,7 @@ from typing import Any
 
 import anyio
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr
 
@@ -34,6 +34,7 @@ from reinhardt_backends import (
 )
 from reinhardt_backends.testing import FakeClock
 
+from .extent import examples
 from .places import Comparing, Place, SixVerbs, everywhere
 from .redis.driving import frames_text
 from .servers import Server
@@ -762,7 +763,7 @@ JSON = st.recursive(
 ).filter(lambda value: "\\ud" not in json.dumps(value))
 
 
-@settings(max_examples=60)
+@examples(30)
 @given(st.lists(st.dictionaries(st.text(max_size=5).filter(str.isascii), JSON, max_size=3), min_size=1, max_size=4))
 def test_any_data_is_saved_again_and_again(steps: list[dict[str, Any]]) -> None:
     """Comparing what is stored with what was loaded works for any data, in any order of its keys."""
@@ -779,7 +780,7 @@ def test_any_data_is_saved_again_and_again(steps: list[dict[str, Any]]) -> None:
         assert again.data == data
 
 
-@settings(max_examples=100)
+@examples(50)
 @given(
     st.lists(
         st.tuples(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from reinhardt_backends import MemoryBackend, RedisBackend
 from reinhardt_backends._component import drive
 from reinhardt_backends._session import _user_index as steps
 
+from .extent import examples
 from .servers import Server
 
 HANDLES = [letter * 43 for letter in "abcdefghijklmnopqrstuvwxyzABCDEFGHI-_"]
@@ -54,4 +55,4 @@ def check(server: Server, handles: list[str], operations: list[Any]) -> None:
 
 
 def test_the_steps_do_the_same_in_lua_as_in_python(server: Server) -> None:
-    settings(max_examples=40)(check)(server)
+    examples(30)(check)(server)

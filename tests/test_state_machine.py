@@ -7,13 +7,14 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from reinhardt_backends import KEEP_TTL, Backend, CounterError, DeserializationError, MemoryBackend, encode
 from reinhardt_backends._blocking import drive
 from reinhardt_backends.testing import FakeClock
+
+from .extent import examples
 
 # Where a call goes: through which names, what these put before its key. Few keys, so that calls meet.
 SPOTS = st.sampled_from(
@@ -263,6 +264,6 @@ class LFUMachine(BackendMachine):
 TestMemory = BackendMachine.TestCase
 TestBounded = BoundedMachine.TestCase
 TestLFU = LFUMachine.TestCase
-TestMemory.settings = settings(max_examples=120, stateful_step_count=40)
-TestBounded.settings = settings(max_examples=50, stateful_step_count=40)
-TestLFU.settings = settings(max_examples=30, stateful_step_count=40)
+TestMemory.settings = examples(50, stateful_step_count=40)
+TestBounded.settings = examples(25, stateful_step_count=40)
+TestLFU.settings = examples(15, stateful_step_count=40)

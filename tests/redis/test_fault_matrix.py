@@ -375,7 +375,8 @@ def incidents() -> dict[str, Incident]:
     return {}
 
 
-@pytest.fixture(params=FAULTS)
+# Each fault strikes once: its tests share a worker.
+@pytest.fixture(params=[pytest.param(fault, marks=pytest.mark.xdist_group(f"fault {fault}")) for fault in FAULTS])
 def incident(request: pytest.FixtureRequest, incidents: dict[str, Incident]) -> Incident:
     """What happened under one fault; each happens once."""
     if not available():
@@ -439,6 +440,7 @@ def test_no_resent_write_lands_after_a_newer_acknowledged_one(cell: Cell, incide
         assert int(number) in {caller.acknowledged, *caller.unknown}
 
 
+@pytest.mark.xdist_group(f"fault {Fault.SLOW.value}")
 def test_a_slow_server_costs_patient_callers_nothing_but_time(incidents: dict[str, Incident]) -> None:
     slow = incidents.get(Fault.SLOW.value) or incidents.setdefault(Fault.SLOW.value, Incident(Fault.SLOW.value))
     for (_, manner), cell in slow.cells.items():

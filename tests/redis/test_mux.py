@@ -126,9 +126,12 @@ def test_losing_the_connection_ends_every_live_slot() -> None:
     assert not bench.mux.slots
 
 
-@pytest.mark.parametrize("seed", range(200))
-def test_every_reply_finds_its_own_slot_beside_dropped_and_late_ones(seed: int) -> None:
-    rng = random.Random(seed)
+def test_every_reply_finds_its_own_slot_beside_dropped_and_late_ones(long: bool) -> None:
+    for seed in range(500 if long else 50):
+        play(random.Random(seed))
+
+
+def play(rng: random.Random) -> None:
     bench = Bench()
     sent: deque[int] = deque()
     live: dict[Slot, list[int]] = {}
