@@ -12,6 +12,8 @@ import nox
 
 PYTHONS = nox.project.python_versions(nox.project.load_toml("pyproject.toml"))
 PACKAGE = "reinhardt_backends"
+# The extras that add something to the package; the others are for working on it.
+ADDING = ("redis", "trio", "fastapi", "django", "litestar", "flask", "keyvalue", "limits")
 BENCHMARKS = Path(__file__).parent / "tests" / "bench"
 
 nox.needs_version = ">=2025.2"
@@ -25,6 +27,17 @@ def tests(session: nox.Session) -> None:
     """Run the tests; arguments after -- go to pytest."""
     session.install("-e", ".[test]")
     session.run("pytest", *(session.posargs or ["-n", "auto"]))
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """Run the tests with the lowest versions of the dependencies that ``pyproject.toml`` allows."""
+    project = nox.project.load_toml("pyproject.toml")["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *(line for name in ADDING for line in extras[name])]
+    pins = [line.replace(">=", "==") for line in wanted if not line.startswith(project["name"])]
+    session.install("-e", ".[test]", *pins)
+    session.run("pytest", *(session.posargs or ["-q", "-n", "auto"]))
 
 
 @nox.session
