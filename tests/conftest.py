@@ -30,10 +30,11 @@ settings.register_profile("long", settings.get_profile("local"), max_examples=LO
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--long", action="store_true", help="search longer: more examples, repetitions and places")
+    parser.addoption("--long", action="store_true", help="search longer, and run tests marked as long")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "long: runs only with --long")
     settings.load_profile("long" if is_long(config) else "ci" if os.environ.get("CI") else "local")
 
 
@@ -63,17 +64,8 @@ def long(pytestconfig: pytest.Config) -> bool:
     return is_long(pytestconfig)
 
 
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--long", action="store_true", help="also run what takes minutes: tests marked as long")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "long: runs only with --long")
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--long"):
+    if not is_long(config):
         left_out = [item for item in items if item.get_closest_marker("long") is not None]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item.get_closest_marker("long") is None]

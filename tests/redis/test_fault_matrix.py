@@ -117,7 +117,7 @@ class Cell:
         while time.monotonic() < self.stop_at:
             for verb in ("count", "write", "read"):
                 await self._perform(caller, verb, self._give_up_async)
-            await anyio.sleep(0.004)
+            await anyio.sleep(0.02)
         await anyio.sleep(max(0.0, self.healed_at + HEALED_WITHIN - time.monotonic()))
         for verb in ("count", "write", "read"):
             while not await self._perform(caller, verb, self._wait_async, checking=True):
@@ -202,7 +202,7 @@ class Cell:
         while time.monotonic() < self.stop_at:
             for verb in ("count", "write", "read"):
                 drive(self._perform(caller, verb, self._give_up_blocking))
-            time.sleep(0.004)
+            time.sleep(0.02)
         time.sleep(max(0.0, self.healed_at + HEALED_WITHIN - time.monotonic()))
         for verb in ("count", "write", "read"):
             while not drive(self._perform(caller, verb, self._wait_blocking, checking=True)):

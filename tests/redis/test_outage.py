@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import signal
@@ -406,7 +407,7 @@ async def test_a_call_that_finds_out_that_the_server_is_a_replica_raises_its_ref
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Later calls raise ``BackendConnectionError`` without being sent. This one was sent, and refused."""
-    times = iter([0.0] * 20 + [0.95] * 20)
+    times = itertools.chain([0.0] * 20, itertools.repeat(0.95))
     monkeypatch.setattr(_retry, "monotonic", lambda: next(times))
     monkeypatch.setattr(_health, "monotonic", lambda: next(times))
     monkeypatch.setattr(_retry, "backoff", lambda _: 0.001)
