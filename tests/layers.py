@@ -87,7 +87,9 @@ def private_uses(path: Path) -> Iterator[str]:
             module = (node.module or "").split(".")
             inside = module if node.level else module[1:]
             names = [".".join([*filter(None, inside), alias.name]) for alias in node.names]
-            yield from (f"{path.name}:{node.lineno} {name}" for name in names if name.partition(".")[0] in ADAPTERS)
+            # What does not fit into one module is in others that begin with its name.
+            others = {name for name in ADAPTERS if not name.startswith(f"{path.stem}_")}
+            yield from (f"{path.name}:{node.lineno} {name}" for name in names if name.partition(".")[0] in others)
         elif isinstance(node, ast.Attribute) and not (isinstance(node.value, ast.Name) and node.value.id in _OWN):
             names = [node.attr]
         for name in names:
