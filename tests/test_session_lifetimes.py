@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from uuid import uuid4
 
+import anyio
 import pytest
 from pydantic import BaseModel
 
@@ -296,3 +298,26 @@ def test_a_backend_that_evicts_is_refused(make: Any) -> None:
         with pytest.raises(ValueError, match="evicts live keys"):
             make(backend, ANYTHING, ttl=1)
         make(backend, ANYTHING, ttl=1, evictable=True)
+
+
+@everywhere("memory", "redis")
+async def test_a_step_of_the_clock_of_this_machine_neither_ends_nor_revives_a_session(
+    place: Place,
+) -> None:
+    """How long a session lives is measured by the store. ``created`` and ``last_seen`` follow this machine's clock."""
+    store = place.make(SessionStore, ANYTHING, ttl=0.3, absolute_ttl=3600)
+    lasting = await store.create({}, user="bob", ttl=600)
+    ended = await store.create({}, user="bob")
+    with pytest.MonkeyPatch.context() as patch:
+        now = time.time()
+        patch.setattr(time, "time", lambda: now + 10 * 86_400)
+        assert await store.load(lasting.id) is not None
+        if place.kind == "redis":
+            await anyio.sleep(0.35) if place.runtime != "sync" else time.sleep(0.35)
+        else:
+            place.clock.advance(0.35)
+        for step in (-10 * 86_400, 0, 10 * 86_400):
+            patch.setattr(time, "time", lambda step=step: now + step)
+            assert await store.load(ended.id) is None
+            assert await store.load(lasting.id) is not None
+            assert [info.handle for info in await store.sessions_of("bob")] == [lasting.handle]

@@ -6,6 +6,7 @@ from ._backend import Backend
 from ._clock import ManualClock
 from ._deadline import Deadline
 from ._events import Event, Listener, Reporter, StoreInfo
+from ._gather import gather
 from ._logs import INFO, WARNING, LimitedRecord, write_record
 from ._observed import Observed, reporter_for
 from ._overloads import D, T, typed_as
@@ -18,6 +19,6 @@ from ._views import READS, Namespace, View
 __all__ = [
     "INFO", "READS", "WARNING", "Backend", "BackendStats", "D", "Deadline", "Event", "LimitedRecord", "Listener",
     "ManualClock", "Namespace", "Observed", "PagedKeys", "Reporter", "StoreInfo", "T", "View",
-    "close_iterator", "in_slot_of", "register_scheme", "reporter_for", "slot_of", "typed_as", "url_text",
+    "close_iterator", "gather", "in_slot_of", "register_scheme", "reporter_for", "slot_of", "typed_as", "url_text",
     "write_record",
 ]  # fmt: skip

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from time import monotonic
 from typing import Any, Final
 
+from .._backend import gather
 from .._types import MAX_TTL, MISSING
 from ._lookup import EntryReader, Lookup, Request, token_id
 from ._stored import new_token
@@ -38,11 +40,11 @@ class TagTokens:
 
     async def ids(self, request: Request, lookup: Lookup) -> dict[str, str]:
         """Return the ids of the tokens, as they are before the value is computed; create those that are missing."""
-        ids: dict[str, str] = {}
-        for tag in request.tags:
-            found = lookup.tokens.get(tag)
-            ids[tag] = await self._id(tag, request, MISSING if found is None else found)
-        return ids
+        tokens = {tag: lookup.tokens.get(tag, MISSING) for tag in request.tags}
+        ids = await gather(
+            self._reader.backend, [partial(self._id, tag, request, found) for tag, found in tokens.items()]
+        )
+        return dict(zip(tokens, ids, strict=True))
 
     async def live_on(self, request: Request, ids: Mapping[str, str], keep: float, began: float) -> bool:
         """Let the tokens outlive a value that was computed; ``False`` if one of them is gone.
@@ -55,11 +57,12 @@ class TagTokens:
         """
         if not ids or (monotonic() - began <= MARGIN and request.options.keep <= keep):
             return True
-        for tag, known in ids.items():
-            found = await self._reader.read_one(self._reader.keys.tag_name(tag))
-            if token_id(found) != known or await self._id(tag, request, found) != known:
-                return False
-        return True
+        calls = [partial(self._lives_on, tag, request, known) for tag, known in ids.items()]
+        return all(await gather(self._reader.backend, calls))
+
+    async def _lives_on(self, tag: str, request: Request, known: str) -> bool:
+        found = await self._reader.read_one(self._reader.keys.tag_name(tag))
+        return token_id(found) == known and await self._id(tag, request, found) == known
 
     async def _id(self, tag: str, request: Request, found: Any) -> str:
         backend, name = self._reader.backend, self._reader.keys.tag_name(tag)

@@ -37,7 +37,8 @@ async def write(engine: Engine, request: Request, value: Any) -> None:
         return
     request = request._replace(options=options)
     engine.flights.outdate(lambda name, _: name == request.name)
-    ids = await engine.tags.ids(request, await engine.reader.look(request, typed=False))
+    lookup = await engine.reader.look(request, typed=False)
+    ids = await engine.tags.ids(request, lookup)
     fresh = await _fresh_token(engine, request.name, options)
     await engine.reader.backend.set(request.name, stored_form(value, data, ids, fresh), options.keep)
 

@@ -14,8 +14,8 @@ record that was deleted is not written again, since only ``create`` writes where
 alive only while its handle is there. Deleting that one key ends all of them at once, and taking one handle out ends one
 of them; the records that remain expire by themselves. Ended sessions are taken out as an index grows.
 
-**Rotated ids.** ``rotate`` leaves a marker under the proof of the old id for a minute. A request that was sent before
-a login and arrives after it can thus be distinguished from one for a session that has ended.
+**Markers.** ``rotate`` leaves a marker under the proof of the old id for a minute, and so does a logout in a request. A
+request that was sent before and arrives after it can thus be distinguished from one for a session that has ended.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ import contextlib
 import math
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic
 
-from .._backend import Backend, reporter_for
+from .._backend import Backend, gather, reporter_for
 from .._component import IN_LOOP, Waiting, check_backend, provides, refuse_eviction, require
 from .._errors import BackendError, OutcomeUnknownError, SessionConflictError
 from .._types import MISSING, TTL, check_key, check_name, check_ttl
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
 MARKER_TTL: Final = 60
-"""Seconds for which the store remembers that an id was rotated."""
+"""Seconds for which the store remembers that an id was given up."""
 
 
 class SessionStore(Generic[Data]):
@@ -133,9 +134,10 @@ class SessionStore(Generic[Data]):
         return None if ticket is None else await self._load(ticket)
 
     async def was_rotated(self, id: str) -> bool:
-        """Return whether an id was given up by ``rotate`` within the last minute.
+        """Return whether a client gave up an id within the last minute: by ``rotate``, or by a logout in a request.
 
-        A client that sends such an id has, or is about to receive, a newer one. So do not delete its cookie.
+        A request with such an id was sent before. Its client has, or is about to receive, a newer id or none; so do not
+        delete the cookie, which may be another one by now.
         """
         try:
             ticket = Ticket.read(id)
@@ -242,15 +244,26 @@ class SessionStore(Generic[Data]):
     async def sessions_of(self, user: str) -> list[SessionInfo[Data]]:
         """Return the sessions of a user, the oldest first. No expiry is reset.
 
-        Costs one call of the backend for each of them, to tell when it was last seen.
+        When each was last seen takes one call of the backend for each, all at the same time; for a blocking caller one
+        after the other.
         """
         records = await self._records.get(await self._index.handles(check_user(user)))
-        found: list[SessionInfo[Data]] = []
-        for handle, record in records.items():
-            if record["user"] == user and (data := data_of(record, self._type)) is not MISSING:
-                last_seen = await self._last_seen(handle, record["ttl"])
-                found.append(SessionInfo(handle, user, data, created_at(record), last_seen))
-        return found
+        theirs = {
+            handle: (record, data)
+            for handle, record in records.items()
+            if record["user"] == user and (data := data_of(record, self._type)) is not MISSING
+        }
+        calls = [partial(self._last_seen, handle, record["ttl"]) for handle, (record, _) in theirs.items()]
+        seen = await gather(self._backend, calls)
+        return [
+            SessionInfo(handle, user, data, created_at(record), last_seen)
+            for (handle, (record, data)), last_seen in zip(theirs.items(), seen, strict=True)
+        ]
+
+    async def _log_out(self, session: Session[Data]) -> None:
+        """End a session whose client gives up its id now, and remember that as ``rotate`` does."""
+        await self._backend.set(self._marker(session._ticket), None, MARKER_TTL)
+        await self._records.delete(session.handle)
 
     async def _load(self, ticket: Ticket) -> Session[Data] | None:
         found = await self._proven(ticket)

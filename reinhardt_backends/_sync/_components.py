@@ -611,9 +611,10 @@ class SyncSessionStore(Face[SessionStore[Data]], Generic[Data]):
         return drive(self._target.load(hidden.pop()))
 
     def was_rotated(self, id: str) -> bool:
-        """Return whether an id was given up by ``rotate`` within the last minute.
+        """Return whether a client gave up an id within the last minute: by ``rotate``, or by a logout in a request.
 
-        A client that sends such an id has, or is about to receive, a newer one. So do not delete its cookie.
+        A request with such an id was sent before. Its client has, or is about to receive, a newer id or none; so do not
+        delete the cookie, which may be another one by now.
         """
         hidden = [id]
         del id
@@ -697,7 +698,8 @@ class SyncSessionStore(Face[SessionStore[Data]], Generic[Data]):
     def sessions_of(self, user: str) -> list[SessionInfo[Data]]:
         """Return the sessions of a user, the oldest first. No expiry is reset.
 
-        Costs one call of the backend for each of them, to tell when it was last seen.
+        When each was last seen takes one call of the backend for each, all at the same time; for a blocking caller one
+        after the other.
         """
         return drive(self._target.sessions_of(user))
 

@@ -148,7 +148,7 @@ class SessionMiddleware:
                     return WebSession(session)
             for ticket in tickets:
                 if await self._store._was_rotated(ticket):
-                    refusal = SessionConflictError("the session was given a new id after this request was sent")
+                    refusal = SessionConflictError("the client gave up this session id after it sent the request")
         except UNAVAILABLE as error:
             if self._on_error == "raise":
                 raise
@@ -177,7 +177,7 @@ class SessionMiddleware:
         """Store what a request has changed, and return the session if it has an id that its client does not know."""
         changes, loaded = session._changes(), session._loaded
         if session._cleared and loaded is not None:
-            await self._store.revoke(loaded)
+            await self._store._log_out(loaded)
             loaded = None
         if loaded is not None:
             return await self._merge(session, loaded, changes) if changes or session._rotated else None

@@ -75,7 +75,7 @@ class WebSession(MutableMapping[str, Any]):
         """Whether the session can be used.
 
         If not, it is empty and every change raises an error: the store is away and the middleware serves visitors
-        anonymously meanwhile, or the client has been given a new id since it sent this request.
+        anonymously meanwhile, or since it sent this request the client has been given a new id, or logged out.
         """
         return self._refusal is None
 

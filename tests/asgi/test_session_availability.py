@@ -1,4 +1,4 @@
-"""A session that cannot be used: its id was rotated a moment ago, or the store is away."""
+"""A session that cannot be used: its id was given up a moment ago, or the store is away."""
 
 from __future__ import annotations
 
@@ -60,10 +60,31 @@ async def test_a_late_request_with_the_id_from_before_the_login_does_not_log_out
 @pytest.mark.parametrize("change", CHANGES)
 async def test_a_late_request_cannot_write(client: Client, change: str) -> None:
     late = await with_old_id(client)
-    with pytest.raises(SessionConflictError, match="new id") as caught:
+    with pytest.raises(SessionConflictError, match="gave up this session id") as caught:
         await late.visit(CHANGES[change])
     assert late.id not in str(caught.value)
     assert (await client.data(), await client.user()) == ({"basket": 1}, "ada")
+
+
+async def test_a_late_request_with_the_id_from_before_a_logout_does_not_touch_the_login_after_it(
+    client: Client, clock: FakeClock
+) -> None:
+    await client.visit(lambda session: session.rotate(user="ada"))
+    late = Client(client.store)
+    late.cookie = old = client.cookie
+    await client.visit(lambda session: session.clear())
+    await client.visit(lambda session: session.rotate(user="bob"))
+    answer = await late.visit(lambda session: (len(session), session.user))
+    assert (answer.status, answer.all("set-cookie")) == (200, [])
+    for change in CHANGES.values():
+        with pytest.raises(SessionConflictError, match="gave up this session id"):
+            await late.visit(change)
+    assert await client.user() == "bob"
+    # A minute later no request from before can be under way: a browser that still sends the id has kept it by mistake.
+    clock.advance(60)
+    late.cookie = old
+    assert (await late.visit()).cookie == ""
+    assert await client.user() == "bob"
 
 
 async def test_an_id_whose_session_has_ended_is_deleted_from_the_browser(client: Client, clock: FakeClock) -> None:
