@@ -72,7 +72,7 @@ def _steps(rates: tuple[Rate, ...], algorithm: Algorithm) -> Callable[[int, bool
     """Return a function that has the step for a cost and a kind of answer: brief, or not."""
 
     def make(cost: int, brief: bool) -> KeyStep:
-        if len(rates) > 1 or algorithm != "fixed-window":
+        if len(rates) != 1 or algorithm != "fixed-window":
             return step_for(algorithm, rates, cost, brief=brief)
         return allow_step(rates[0], cost) if brief else count_step(rates[0], cost)
 
@@ -83,8 +83,9 @@ class AtomicLimiter:
     """One step a decision.
 
     Attributes:
-        plain: For a backend that takes no time: ``plain(head + key)`` decides over a hit of cost 1 and returns what
-            ``allow`` would, in one call.
+        plain_allow: For a backend that takes no time: ``plain_allow(head + key)`` decides over a hit of cost 1 and
+            returns what ``allow`` would, in one call.
+        plain_decide: The same for ``decide``.
     """
 
     def __init__(self, backend: Backend, head: str, rates: tuple[Rate, ...], algorithm: Algorithm) -> None:
@@ -93,7 +94,11 @@ class AtomicLimiter:
         self._step = _steps(rates, algorithm)
         self.head = head
         plain = backend._plain_verb("run_one")
-        self.plain: Callable[[str], int] | None = None if plain is None else partial(plain, self._step(1, True).decide)
+        self.plain_allow: Callable[[str], int] | None = None
+        self.plain_decide: Callable[[str], list[int]] | None = None
+        if plain is not None:
+            self.plain_allow = partial(plain, self._step(1, True).decide)
+            self.plain_decide = partial(plain, self._step(1, False).decide)
 
     def decide(self, key: str, cost: int) -> Awaitable[list[int]]:
         return self._run(self._step(cost, False), self.head + key)

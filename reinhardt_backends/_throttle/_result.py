@@ -12,7 +12,7 @@ never refused, as long as the hits are its own alone. So a bucket's policy is it
 from __future__ import annotations
 
 from math import ceil
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from ._rates import Rate
 
@@ -90,14 +90,19 @@ def _service_limit(quota: Quota) -> str:
     return f'"{quota.rate}";r={quota.remaining};t={ceil(quota.retry_after or quota.refill_after)}'
 
 
+_new: Final = tuple.__new__
+
+
 def result_of(rates: tuple[Rate, ...], answer: list[int], degraded: bool = False) -> ThrottleResult:
     """Return what a decision says: whether it was allowed, and four numbers for each rate, in microseconds."""
     if len(rates) == 1:
         # The common case, without a loop.
         rate = rates[0]
         allowed, left, reset, wait, refill = answer
-        quota = Quota(rate, left, reset / 1e6, wait / 1e6, refill / 1e6)
-        return ThrottleResult(allowed == 1, rate.most, left, quota[2], quota[3], (quota,), degraded)
+        reset_after, retry_after = reset / 1e6, wait / 1e6
+        # As Quota(...) and ThrottleResult(...), without a Python function in between.
+        quota = _new(Quota, (rate, left, reset_after, retry_after, refill / 1e6))
+        return _new(ThrottleResult, (allowed == 1, rate.most, left, reset_after, retry_after, (quota,), degraded))
     quotas = tuple(
         [
             Quota(rate, answer[at], answer[at + 1] / 1e6, answer[at + 2] / 1e6, answer[at + 3] / 1e6)

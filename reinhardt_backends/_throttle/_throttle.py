@@ -105,10 +105,11 @@ class Throttle:
         self._reporter = reporter_for(backend, "throttle")
         self._queues: dict[str, _Queue] = {}
         self._limiter = limiter_for(backend, self._rates, algorithm, prefix)
-        self._plain: Callable[[str], int] | None = None
-        self._head = ""
+        self._plain_allow: Callable[[str], int] | None = None
+        self._plain_decide: Callable[[str], list[int]] | None = None
         if isinstance(self._limiter, AtomicLimiter):
-            self._plain, self._head = self._limiter.plain, self._limiter.head
+            self._head = self._limiter.head
+            self._plain_allow, self._plain_decide = self._limiter.plain_allow, self._limiter.plain_decide
         self._local: Limiter | None = None
         if on_error == "local":
             self._local = limiter_for(MemoryBackend(), self._rates, algorithm, prefix)
@@ -141,7 +142,7 @@ class Throttle:
             cost = self._check_cost(cost)
         if key.__class__ is not str:
             key = check_key(key)
-        if cost == 1 and (plain := self._plain) is not None:
+        if cost == 1 and (plain := self._plain_allow) is not None:
             return plain(self._head + key) == 1
         try:
             allowed = await self._limiter.allow(key, cost) == 1
@@ -168,8 +169,10 @@ class Throttle:
             ValueError: The cost is less than 1, or more than the limit, so that it would never be allowed.
             BackendError: The store could not be reached or refused to serve, and ``on_error`` is ``"raise"``.
         """
-        key = check_key(key)
-        return self._reported(key, await self._decide(self._limiter, key, self._check_cost(cost)))
+        key, cost = check_key(key), self._check_cost(cost)
+        if cost == 1 and (plain := self._plain_decide) is not None:
+            return result_of(self._rates, plain(self._head + key))
+        return self._reported(key, await self._decide(self._limiter, key, cost))
 
     async def peek(self, key: str, cost: int = 1) -> ThrottleResult:
         """Return what the rates would say to a hit, and count nothing.
@@ -302,6 +305,8 @@ class Throttle:
             self._reporter.report("degraded", key, error=error)
 
     def _check_cost(self, cost: int) -> int:
+        if cost.__class__ is int and 0 < cost <= self._most:
+            return cost
         if isinstance(cost, bool) or not isinstance(cost, int):
             raise TypeError(f"a cost must be an int, not {type(cost).__name__}")
         if cost < 1:
