@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from ._redis import RedisBackend
     from ._session import Session, SessionInfo, SessionLike, SessionStore
     from ._sync._components import SyncCache, SyncLock, SyncSessionStore, SyncThrottle
-    from ._throttle import Algorithm, Quota, Rate, Throttle, ThrottleErrorPolicy, ThrottleResult
+    from ._throttle import Algorithm, Quota, Rate, Throttle, ThrottledError, ThrottleErrorPolicy, ThrottleResult
 
 __all__ = [
     "KEEP_TTL",
@@ -96,6 +96,7 @@ __all__ = [
     "Throttle",
     "ThrottleErrorPolicy",
     "ThrottleResult",
+    "ThrottledError",
     "UnsupportedOperationError",
     "check_count",
     "check_key",
@@ -131,6 +132,7 @@ _LATE: Final[dict[str, str]] = {
     "Throttle": "._throttle",
     "ThrottleErrorPolicy": "._throttle",
     "ThrottleResult": "._throttle",
+    "ThrottledError": "._throttle",
 }
 
 

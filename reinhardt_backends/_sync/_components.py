@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, cast, overload
@@ -16,6 +16,7 @@ from .._cache._cached import SyncCachedDecorator
 from .._lock._lock import Lock
 from .._session._session import Data, Session, SessionInfo, SessionLike
 from .._session._store import SessionStore
+from .._throttle._limit import SyncLimitDecorator
 from .._throttle._limiters import Algorithm
 from .._throttle._rates import Rate
 from .._throttle._result import ThrottleResult
@@ -171,6 +172,31 @@ class SyncThrottle(Face[Throttle]):
             BackendError: The store could not be reached or refused to serve, and ``on_error`` is ``"raise"``.
         """
         return drive(self._target.wait(key, cost, timeout))
+
+    def limit(
+        self, key: str | Callable[..., str] | None = None, *, cost: int = 1, timeout: float | None = 0
+    ) -> SyncLimitDecorator:
+        """Return a decorator: each call of the function is a hit, and runs only if every rate allows it.
+
+            @throttle.limit(key=lambda name, password: f"login:{name}")
+            async def log_in(name: str, password: str) -> bool: ...
+
+        Args:
+            key: What is limited: a function that takes the arguments of a call and returns the key, or one key for all
+                calls. By default the name of the decorated function, with its module.
+            cost: How many hits a call counts as.
+            timeout: Seconds to wait at most until a call is allowed, as for ``wait``. 0 refuses at once, ``None`` waits
+                for as long as it takes.
+
+        Raises:
+            TypeError: An argument, or the decorated function, has the wrong type.
+            ValueError: The key has fields (``"login:{name}"``), the cost is less than 1 or more than the limit, or the
+                timeout is negative.
+            ThrottledError: When the function is called more often than the rates allow.
+            BackendError: When the function is called: the store could not be reached or refused to serve, and
+                ``on_error`` is ``"raise"``.
+        """
+        return cast("SyncLimitDecorator", self._target.limit(key, cost=cost, timeout=timeout))
 
 
 class SyncCache(Face[Cache]):

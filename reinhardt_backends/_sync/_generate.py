@@ -68,7 +68,12 @@ OUTPUTS: Final = {
 RENAMED: Final = {"aclose": "close", "__aenter__": "__enter__", "__aexit__": "__exit__"}
 """Methods with another name on a face."""
 
-BLOCKING: Final = {"AsyncIterator": "Iterator", "AsyncFactory": "Factory", "CachedDecorator": "SyncCachedDecorator"}
+BLOCKING: Final = {
+    "AsyncIterator": "Iterator",
+    "AsyncFactory": "Factory",
+    "CachedDecorator": "SyncCachedDecorator",
+    "LimitDecorator": "SyncLimitDecorator",
+}
 """Types with another name on a face, from the same modules."""
 
 WHEN_GIVEN: Final = frozenset({"renew"})
@@ -85,6 +90,7 @@ PROVIDED: Final = {
     "Namespace": "._backend._views",
     "SyncBackend": "._sync._backend",
     "SyncCachedDecorator": "._cache._cached",
+    "SyncLimitDecorator": "._throttle._limit",
     "blocking_target": "._blocking",
     "cast": "typing",
     "drive": "._blocking",

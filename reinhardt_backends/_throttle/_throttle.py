@@ -17,6 +17,7 @@ from .._component import Line, Waiter, Waiting, check_backend, check_timeout, wa
 from .._errors import BackendConnectionError, BackendTimeoutError, OutcomeUnknownError, ResponseError
 from .._memory import MemoryBackend
 from .._types import check_key, check_prefix
+from ._limit import Limit, LimitDecorator
 from ._limiters import Algorithm, AtomicLimiter, Limiter, limiter_for
 from ._rates import Rate
 from ._result import ThrottleResult, result_of
@@ -245,6 +246,32 @@ class Throttle:
             return self._reported(key, result)
         finally:
             self._leave(key, queue, waiter)
+
+    def limit(
+        self, key: str | Callable[..., str] | None = None, *, cost: int = 1, timeout: float | None = 0
+    ) -> LimitDecorator:
+        """Return a decorator: each call of the function is a hit, and runs only if every rate allows it.
+
+            @throttle.limit(key=lambda name, password: f"login:{name}")
+            async def log_in(name: str, password: str) -> bool: ...
+
+        Args:
+            key: What is limited: a function that takes the arguments of a call and returns the key, or one key for all
+                calls. By default the name of the decorated function, with its module.
+            cost: How many hits a call counts as.
+            timeout: Seconds to wait at most until a call is allowed, as for ``wait``. 0 refuses at once, ``None`` waits
+                for as long as it takes.
+
+        Raises:
+            TypeError: An argument, or the decorated function, has the wrong type.
+            ValueError: The key has fields (``"login:{name}"``), the cost is less than 1 or more than the limit, or the
+                timeout is negative.
+            ThrottledError: When the function is called more often than the rates allow.
+            BackendError: When the function is called: the store could not be reached or refused to serve, and
+                ``on_error`` is ``"raise"``.
+        """
+        cost = self._check_cost(cost)
+        return Limit(self, key, cost, None if timeout is None else check_timeout(timeout))
 
     async def _wait_in_front(self, key: str, cost: int, until: float | None) -> ThrottleResult:
         while True:

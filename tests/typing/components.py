@@ -98,6 +98,12 @@ async def limits() -> None:
     throttle = Throttle(view, "10/s", algorithm="gcra", on_error="local")
     assert_type(await throttle.allow("k"), bool)
     assert_type(await throttle.hit("k"), ThrottleResult)
+
+    @throttle.limit(key=lambda name: f"greet:{name}")
+    async def greet(name: str) -> int:
+        return len(name)
+
+    assert_type(await greet("ada"), int)
     async with Lock(backend, "l", ttl=5) as lock:
         assert_type(lock, Lock)
     await backend.wait_until_ready(5)
@@ -106,6 +112,12 @@ async def limits() -> None:
 def blocking_limits() -> None:
     throttle = SyncThrottle(face, "10/s")
     assert_type(throttle.allow("k"), bool)
+
+    @throttle.limit()
+    def greet(name: str) -> int:
+        return len(name)
+
+    assert_type(greet(name="ada"), int)
     with SyncLock(face, "l", ttl=5) as lock:
         assert_type(lock, SyncLock)
     face.wait_until_ready(5)
