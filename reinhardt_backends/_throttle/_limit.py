@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeAlias, TypeVar
 
-from .._component import IN_THREAD, drive
+from .._component import drive
 from .._types import check_key
 from ._result import ThrottleResult
 
@@ -63,7 +63,7 @@ class Limit:
         self._timeout = timeout
 
     def __call__(self, function: Any, /) -> Any:
-        blocking = self._throttle._waiting is IN_THREAD
+        blocking = self._throttle._waiting.blocks
         if not callable(function):
             raise TypeError(f"a limit decorates a function, not {type(function).__name__}")
         if inspect.iscoroutinefunction(function) is blocking:
