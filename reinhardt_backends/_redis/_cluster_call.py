@@ -206,9 +206,15 @@ class ClusterCall:
         """Note that there is no connection to a node. Nothing was sent."""
         hopeless = isinstance(error, (AuthenticationError, BackendClosedError))
         refused = isinstance(error, ResponseError) and error.code not in TRANSIENT
-        if hopeless or refused or member.health.outage(self.kind) is not None:
+        if member.health.outage(self.kind) is not None:
+            # The first error of the call says more than that the outage is known.
+            self._wait(inf, self._error or error)
+        elif hopeless or refused:
             self._wait(inf, error)
         else:
+            if not member.health.served:
+                text = f"{error} (the cluster announces this address; address_map can give another one)"
+                error = type(error)(text)
             self._unconnected += 1
             self.wants_map = True
             self._wait(backoff(self._unconnected), error)

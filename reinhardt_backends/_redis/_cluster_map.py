@@ -218,7 +218,7 @@ class ClusterMap:
                     if failure is None or not isinstance(failure, (AuthenticationError, ResponseError)):
                         failure = error
                 finally:
-                    if self._places.get(member.address) is not member:
+                    if self._places.get(member.address) is not member and not self.closed:
                         member.close()
         finally:
             self._asked = monotonic()
@@ -245,7 +245,9 @@ class ClusterMap:
         for address in (*self._replicas, *self.options.seeds):
             if address not in asked:
                 asked.add(address)
-                yield self._places.get(address) or Member(self, address)
+                known = self._places.get(address)
+                # A node that is known by another address may not be reachable there.
+                yield known if known is not None and known.address == address else Member(self, address)
         for member in members:
             if member.address not in asked:
                 yield member
