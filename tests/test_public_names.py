@@ -9,14 +9,24 @@ import sys
 import tomllib
 import typing
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
 import reinhardt_backends
-from reinhardt_backends import KEEP_TTL, MemoryBackend, SessionInfo, SessionStore, SyncThrottle, Throttle, authoring
+from reinhardt_backends import (
+    KEEP_TTL,
+    MemoryBackend,
+    SessionInfo,
+    SessionStore,
+    SyncThrottle,
+    Throttle,
+    asgi,
+    authoring,
+    testing,
+)
 
 ROOT = Path(__file__).parent.parent
 NAMES = reinhardt_backends.__all__
@@ -32,6 +42,12 @@ def test_a_public_name_comes_from_where_it_is_imported(name: str) -> None:
     value = getattr(reinhardt_backends, name)
     if isinstance(value, type | FunctionType):
         assert (value.__module__, value.__qualname__) == ("reinhardt_backends", name)
+
+
+@pytest.mark.parametrize("module", [asgi, testing])
+def test_a_class_of_a_public_module_comes_from_there(module: ModuleType) -> None:
+    classes = [value for name in module.__all__ if isinstance(value := getattr(module, name), type)]
+    assert {value.__module__ for value in classes} == {module.__name__}
 
 
 @pytest.mark.parametrize("name", authoring.__all__)

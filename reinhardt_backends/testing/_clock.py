@@ -27,6 +27,8 @@ class FakeClock:
         start: What it shows at first, in seconds.
     """
 
+    __module__ = "reinhardt_backends.testing"  # where users import it from
+
     def __init__(self, start: float = 1000.0) -> None:
         self._now = _nanoseconds(start)
         self._lock = threading.RLock()

@@ -28,6 +28,8 @@ class BackendConformance(Terms, SixVerbs, FurtherVerbs, AdapterVerbs, Values, Sh
             a fake clock it may be anything, such as 1.
     """
 
+    __module__ = "reinhardt_backends.testing"  # where users import it from
+
     provides: ClassVar[frozenset[str]] = FURTHER_VERBS
     tick: ClassVar[float] = 0.02
 

@@ -41,6 +41,8 @@ class FailingBackend(View):
         timeout: How long a call hangs, in seconds, as the ``timeout`` of ``RedisBackend``.
     """
 
+    __module__ = "reinhardt_backends.testing"  # where users import it from
+
     def __init__(self, backend: Backend, *, timeout: float = 5.0) -> None:
         super().__init__(backend)
         self._timeout = timeout
