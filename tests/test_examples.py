@@ -14,6 +14,8 @@ import pytest
 from reinhardt_backends import Backend, BackendClosedError
 from reinhardt_backends.testing import BackendConformance, FakeClock
 
+from .extent import only_on
+
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
 
@@ -71,6 +73,7 @@ class TestCustomBackend(BackendConformance):
 
     provides = frozenset()
     tick = 1.0
+    runtime = only_on("asyncio", "sync")
 
     @pytest.fixture
     def backend(self) -> Backend:

@@ -197,9 +197,9 @@ def check_state(backend: MemoryBackend, options: dict[str, Any]) -> None:
 
 @pytest.fixture
 def places(write: str, name: str, long: bool) -> Iterator[int]:
-    """Where a call is interrupted: everywhere with ``--long``, otherwise at every third place."""
+    """Where a call is interrupted: everywhere with ``--long``, otherwise at every fifth place."""
     first = list(WRITES).index(write) + list(OPTIONS).index(name)
-    return itertools.count(0, 1) if long else itertools.count(first % 3, 3)
+    return itertools.count(0, 1) if long else itertools.count(first % 5, 5)
 
 
 @pytest.fixture(scope="module")
