@@ -31,6 +31,20 @@ class Runtime:
     def __init__(self, name: str) -> None:
         self.name = name
         self._opened: list[Any] = []
+        self._stall = 0.0
+        self._ended = threading.Event()
+
+    @property
+    def slack(self) -> float:
+        """Seconds that the machine may have added to any call: more, if it was seen to stall during the test."""
+        return 0.1 + 3 * self._stall
+
+    def _watch(self) -> None:
+        began = time.monotonic()
+        while not self._ended.wait(0.005):
+            now = time.monotonic()
+            self._stall = max(self._stall, now - began - 0.005)
+            began = now
 
     def open(self, url: str, **options: Any) -> Any:
         """The verbs of a new backend, which is closed at the end of the test."""
@@ -80,6 +94,15 @@ class Runtime:
                 for verbs in self._opened:
                     await verbs.aclose()
 
+        watch = threading.Thread(target=self._watch, daemon=True)
+        watch.start()
+        try:
+            self._run(whole)
+        finally:
+            self._ended.set()
+            watch.join()
+
+    def _run(self, whole: Callable[[], Awaitable[None]]) -> None:
         if self.name == "blocking":
             drive(whole())
         elif self.name == "trio":

@@ -6,7 +6,6 @@ import re
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -79,7 +78,7 @@ async def test_a_reply_that_the_command_cannot_have_is_a_typed_error(at: Runtime
 
     async def tried(name: str) -> tuple[Any, int]:
         with listening(handler) as peer:
-            backend = at.open(peer.url, timeout=2.0)
+            backend = at.open(peer.url, timeout=20)
             _, outcome = await timed(VERBS[name](backend))
             before = peer.accepted
             await timed(backend.exists("k"))
@@ -255,13 +254,11 @@ async def test_the_header_of_an_endless_list_takes_no_memory(at: Runtime, reply:
             connection.sendall(reply)
 
     with listening(handler) as peer:
-        backend = at.open(peer.url, timeout=1.0)
-        began = time.monotonic()
+        backend = at.open(peer.url, timeout=20)
         for _ in range(3):
             _, outcome = await timed(backend.get_many(["k", "l"]))
             # Not a timeout: the list is refused as soon as its header has come.
             assert type(outcome) is BackendConnectionError
-        assert time.monotonic() - began < 5
 
 
 @on_every_runtime
