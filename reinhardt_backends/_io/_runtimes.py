@@ -25,22 +25,30 @@ def current_loop() -> Any:
     loop = _get_running_loop()
     if loop is not None and ("trio" not in modules or current_task(loop) is not None):
         return loop
-    return _other_loop()
+    return _other_loop(loop)
 
 
-def _other_loop() -> Any:
-    trio: Any = modules.get("trio")
-    if trio is not None and trio.lowlevel.in_trio_run():
-        return trio.lowlevel.current_trio_token()
+def _other_loop(loop: AbstractEventLoop | None) -> Any:
+    lowlevel = _trio_lowlevel()
+    if lowlevel is not None and lowlevel.in_trio_run():
+        return lowlevel.current_trio_token()
+    if loop is not None:
+        return loop
     from anyio.lowlevel import current_token
 
     return current_token().native_token
 
 
+def _trio_lowlevel() -> Any:
+    """Return ``trio.lowlevel``, unless trio is not loaded. Another thread may be in the middle of importing it."""
+    lowlevel: Any = modules.get("trio.lowlevel")
+    return lowlevel if hasattr(lowlevel, "TrioToken") and hasattr(lowlevel, "in_trio_run") else None
+
+
 def runtime_for(loop: Any) -> Runtime:
     """Return the seam for an event loop as ``current_loop`` gives it. Call it inside that loop."""
-    trio: Any = modules.get("trio")
-    if trio is not None and isinstance(loop, trio.lowlevel.TrioToken):
+    lowlevel = _trio_lowlevel()
+    if lowlevel is not None and isinstance(loop, lowlevel.TrioToken):
         from ._trio import TrioRuntime
 
         return TrioRuntime(loop)

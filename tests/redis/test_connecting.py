@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import sys
 import threading
 import time
+from types import ModuleType
 from typing import Any
 
 import anyio
@@ -19,6 +22,7 @@ from reinhardt_backends import (
     RedisBackend,
     SyncBackend,
 )
+from reinhardt_backends._io import current_loop
 
 from ..servers import Server
 from .driving import IDEMPOTENT, ONCE, READ, client_for, drive, in_thread, links
@@ -164,3 +168,27 @@ def test_a_refused_connection_is_still_refused_at_once() -> None:
     with pytest.raises(BackendConnectionError):
         backend.get("k")
     assert time.monotonic() - began < 1
+
+
+@pytest.mark.parametrize("loaded", [{}, {"lowlevel": ModuleType("trio.lowlevel")}])
+def test_asyncio_connects_while_another_thread_imports_trio(
+    server: Server, monkeypatch: pytest.MonkeyPatch, loaded: dict[str, ModuleType]
+) -> None:
+    half = ModuleType("trio")
+    vars(half).update(loaded)
+    client = client_for(server.url)
+
+    async def main() -> None:
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, "trio", half)
+            patch.delitem(sys.modules, "trio.lowlevel", raising=False)
+            for name, module in loaded.items():
+                patch.setitem(sys.modules, f"trio.{name}", module)
+            assert await client.call(READ, "ECHO", "a") == b"a"
+            # A callback of the loop is in no task.
+            found: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+            asyncio.get_running_loop().call_soon(lambda: found.set_result(current_loop()))
+            assert await found is asyncio.get_running_loop()
+            await client.aclose()
+
+    asyncio.run(main())
