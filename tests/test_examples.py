@@ -23,6 +23,7 @@ SAYS = {
     "quickstart.py": ["5 allowed, 3 not", "from the store: -3°, snow", "basket: 3", "cache:Oslo", "expired"],
     "typed_values.py": ["paid by Card", "datetime.date(2024, 3, 14)", "not valid as int", "JSON has no NaN"],
     "blocking_script.py": ["40 orders done, each once"],
+    "observed.py": ["span    throttle by gcra", "db.client.operation.duration", "cache, hit", "throttle, denied"],
     "custom_backend.py": ["2 visit(s), ['en', 'ja']", "'theme': 'dark'"],
 }
 RUNS = [(example, "") for example in SAYS] + [
