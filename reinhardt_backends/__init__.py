@@ -8,7 +8,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, get_type_hints
 
 from . import authoring
-from ._backend import Backend, BackendStats, Event, Listener, StoreInfo, register_scheme
+from ._backend import VERSION, Backend, BackendStats, Event, Listener, StoreInfo, register_scheme
 from ._errors import (
     AuthenticationError,
     BackendClosedError,
@@ -108,7 +108,7 @@ __all__ = [
     "register_scheme",
 ]
 
-__version__: Final = "0.1.0"
+__version__: Final = VERSION
 
 # Resolved on first use, so that importing the package costs no more than what every program needs.
 _LATE: Final[dict[str, str]] = {

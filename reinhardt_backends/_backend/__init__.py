@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ._about import NAME, VERSION
 from ._backend import Backend
 from ._clock import ManualClock
 from ._deadline import Deadline
@@ -17,7 +18,8 @@ from ._stats import BackendStats
 from ._views import READS, Namespace, View
 
 __all__ = [
-    "INFO", "READS", "WARNING", "Backend", "BackendStats", "D", "Deadline", "Event", "LimitedRecord", "Listener",
+    "INFO", "NAME", "READS", "VERSION", "WARNING", "Backend", "BackendStats", "D", "Deadline", "Event", "LimitedRecord",
+    "Listener",
     "ManualClock", "Namespace", "Observed", "PagedKeys", "Reporter", "StoreInfo", "T", "View",
     "close_iterator", "gather", "in_slot_of", "register_scheme", "reporter_for", "slot_of", "typed_as", "url_text",
     "write_record",

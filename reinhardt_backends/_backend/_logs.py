@@ -12,12 +12,14 @@ from math import inf
 from time import monotonic
 from typing import Any, Final, Literal, TypeAlias
 
+from ._about import NAME
+
 Child: TypeAlias = Literal["redis", "cache", "throttle", "session", "lock"]
 
 INFO: Final = 20
 WARNING: Final = 30
 
-_ROOT: Final = "reinhardt_backends"
+_ROOT: Final = NAME
 _INTERVAL: Final = 1.0
 
 # Re-entrant, since a signal handler may write a record in the middle of another one.

@@ -16,6 +16,7 @@ from typing import Any, Final, cast
 
 from redis.credentials import CredentialProvider
 
+from .._backend import NAME, VERSION
 from .._errors import (
     AuthenticationError,
     BackendClosedError,
@@ -36,6 +37,9 @@ from ._wire import PlainWire, TlsWire, Wire
 #: serves no other client meanwhile. Socket buffers are sized in segments, and those of the loopback interface
 #: are so large that this can be megabytes.
 SEGMENT: Final = 2048
+
+#: Names the library in the server's ``CLIENT LIST``. Servers before 7.2 and some ACLs refuse it, which does no harm.
+_LIBRARY: Final = pack((b"CLIENT", b"SETINFO", b"LIB-NAME", NAME)) + pack((b"CLIENT", b"SETINFO", b"LIB-VER", VERSION))
 
 _UNKNOWN_HELLO: Final = ResponseError("the peer knows no HELLO", code="ERR")
 
@@ -125,7 +129,8 @@ async def _greet(link: Link, runtime: Runtime, options: Options, attempt: Attemp
         credentials = await _credentials(runtime, options, attempt, deadline)
         attempt.enter(partial(link.fail, closed) if runtime.suspends else link.cut, port)
         # Replies stay out of the variables here: what the peer repeats of the credentials would be in the traceback.
-        outcome = _judge_hello(link, await _ask(link, options, *_hello(options, credentials), deadline), options)
+        hello = _ask(link, options, *_hello(options, credentials), deadline, named=True)
+        outcome = _judge_hello(link, await hello, options)
         if outcome is _UNKNOWN_HELLO:
             # What is older than RESP3, or a proxy, may know no HELLO and still serve RESP2.
             outcome = _judge(await _ask(link, options, *_classic(options, credentials), deadline), options)
@@ -147,11 +152,19 @@ async def _greet(link: Link, runtime: Runtime, options: Options, attempt: Attemp
     return link
 
 
-async def _ask(link: Link, options: Options, data: Secret[bytes], count: int, deadline: float) -> list[Any]:
-    """Return the replies to the commands. What a refusal repeats of them is cut."""
+async def _ask(
+    link: Link, options: Options, data: Secret[bytes], count: int, deadline: float, *, named: bool = False
+) -> list[Any]:
+    """Return the replies to the commands. What a refusal repeats of them is cut.
+
+    If ``named``, the name of the library is sent along; the replies to that are discarded when they come.
+    """
     failure: BackendError
     try:
-        replies = await link.exchange(data.reveal(), count, deadline)
+        slot = link.begin(data.reveal(), count, deadline)
+        if named:
+            link.mux.drop(link.begin(_LIBRARY, 2, deadline))
+        replies = await link.finish(slot)
         return [_cut(reply, data) for reply in (replies if count > 1 else [replies])]
     except CallFailed as failed:
         end = failed.failure

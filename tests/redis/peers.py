@@ -90,7 +90,7 @@ def listening(handler: Handler, context: ssl.SSLContext | None = None) -> Iterat
 
 
 #: What a server says to the greeting of a client that wants RESP2 and no database but the first.
-HELLO = b"*2\r\n$5\r\nproto\r\n:2\r\n"
+HELLO = b"*2\r\n$5\r\nproto\r\n:2\r\n" + b"+OK\r\n" * 2
 
 
 def greet(connection: socket.socket) -> None:

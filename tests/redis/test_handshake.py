@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 pytest.importorskip("redis")
-from reinhardt_backends import BackendConnectionError
+import redis
+
+import reinhardt_backends
+from reinhardt_backends import BackendConnectionError, RedisBackend, SyncBackend
 
 from ..servers import Server, free_port, running
 from .driving import links
@@ -85,3 +88,19 @@ async def test_a_peer_that_acknowledges_nothing_is_refused(at: Runtime) -> None:
         assert isinstance(outcome, BackendConnectionError)
         done.wait(5)
         assert not any(b"GET" in request for request in requests)
+
+
+def test_the_server_is_told_which_library_it_serves(server: Server) -> None:
+    """With the handshake, in the same round trip; a server or an ACL that refuses it is used all the same."""
+    with SyncBackend(RedisBackend(server.url, client_name="told")) as face:
+        face.ping()
+        with redis.Redis.from_url(server.url) as bare:
+            (client,) = [one for one in bare.client_list() if one["name"] == "told"]
+            if "lib-name" in client:
+                assert (client["lib-name"], client["lib-ver"]) == ("reinhardt_backends", reinhardt_backends.__version__)
+            bare.execute_command("ACL", "SETUSER", "plain", "reset", "on", ">pw", "allkeys", "+@all", "-client|setinfo")
+            try:
+                with SyncBackend(RedisBackend(server.url, username="plain", password="pw")) as refused:
+                    refused.ping()
+            finally:
+                bare.execute_command("ACL", "DELUSER", "plain")

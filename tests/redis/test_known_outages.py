@@ -76,7 +76,7 @@ async def test_calls_fail_at_once_in_a_known_outage_and_succeed_a_second_after_i
             if kind != "refused":
                 assert len([moment for moment in proxy.accepted if moment > known]) <= 2
                 commands = set(re.findall(rb"\r\n([A-Z]+)\r\n", proxy.requests_since(known)))
-                assert commands <= {b"HELLO", b"PING"}
+                assert commands <= {b"HELLO", b"CLIENT", b"SETINFO", b"PING"}
         await at.sleep(1.0)
         assert await backend.increment("n") == 1
 

@@ -572,7 +572,8 @@ async def test_a_proxy_that_knows_no_hello_serves_resp2() -> None:
 
     def handler(connection: Any) -> None:
         requests.append(connection.recv(65536))
-        connection.sendall(b"-ERR unknown command 'HELLO', with args beginning with: '2' \r\n+OK\r\n")
+        unknown = b"-ERR unknown command 'CLIENT', with args beginning with: 'SETINFO' \r\n"
+        connection.sendall(b"-ERR unknown command 'HELLO', with args beginning with: '2' \r\n+OK\r\n" + 2 * unknown)
         requests.append(connection.recv(65536))
         connection.sendall(b"+OK\r\n+OK\r\n+OK\r\n+PONG\r\n")
         connection.recv(65536)
