@@ -50,8 +50,9 @@ if TYPE_CHECKING:
     from redis.credentials import CredentialProvider
 
     from .._backend._atomic import KeyStep, Step
+    from ._addresses import AddressMap
     from ._client import Client
-    from ._cluster_options import AddressMap, ClusterOptions
+    from ._cluster_options import ClusterOptions
     from ._options import Options
 
 S = TypeVar("S")
@@ -96,8 +97,8 @@ class RedisBackend(Backend):
         sentinel_password: The password of the Sentinels. It can be a query option, too.
         sentinel_ssl_context: Use TLS with this context for the Sentinels, or none (``False``). The default is what the
             servers have.
-        address_map: Where a node of a cluster is reached that announces an address which is not reachable from here: a
-            mapping of ``(host, port)`` to ``(host, port)``, or a function from one to the other.
+        address_map: Where a node of a cluster, or the primary of a service, is reached if the address that is announced
+            cannot be: a mapping of ``(host, port)`` to ``(host, port)``, or a function from one to the other.
 
     Raises:
         ImportError: The ``redis`` extra is not installed.

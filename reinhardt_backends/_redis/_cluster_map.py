@@ -26,8 +26,9 @@ from .._backend import BackendStats
 from .._backend._slots import SLOTS
 from .._errors import AuthenticationError, BackendClosedError, BackendConnectionError, BackendError, ResponseError
 from .._io import Runtime
+from ._addresses import Address
 from ._cluster_options import ClusterOptions
-from ._cluster_replies import Address, Announced, Range, Redirection, read_map
+from ._cluster_replies import Announced, Range, Redirection, read_map
 from ._commands import Kind
 from ._connections import Node, copy_error, survive_forks
 from ._health import PROBE

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from types import SimpleNamespace
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from redis.connection import Connection, SSLConnection
 
-from .._errors import BackendConnectionError
-from ._cluster_replies import Address
+from ._addresses import Address, AddressMap, check_address_map, reach
 from ._options import Options, client_settings
-
-#: Where a node that announces an address is reached: a mapping, or a function.
-AddressMap = Mapping[Address, Address] | Callable[[Address], Address]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,12 +41,11 @@ class ClusterOptions:
             TypeError: ``address_map`` is neither a mapping nor a function.
             ValueError: The options name a database that a cluster does not have.
         """
-        if address_map is not None and not (isinstance(address_map, Mapping) or callable(address_map)):
-            raise TypeError(f"address_map must be a mapping or a function, not {type(address_map).__name__}")
+        checked = check_address_map(address_map)
         if options.db:
             raise ValueError("a cluster has no databases but 0")
         common = NodeOptions(**{one.name: getattr(options, one.name) for one in fields(options) if one.init})
-        return cls(common, seeds, cast("AddressMap | None", address_map))
+        return cls(common, seeds, checked)
 
     @classmethod
     def from_client(cls, client: Any) -> ClusterOptions:
@@ -91,17 +85,4 @@ class ClusterOptions:
         Raises:
             BackendConnectionError: The user's function failed, or returned no address.
         """
-        found: Any = announced
-        try:
-            if isinstance(self.address_map, Mapping):
-                found = self.address_map.get(announced, announced)
-            elif self.address_map is not None:
-                found = self.address_map(announced)
-            host, port = found
-        except Exception as error:
-            failed = type(error).__name__
-        else:
-            if isinstance(host, str) and isinstance(port, int) and 1 <= port <= 65535:
-                return host, port
-            failed = "no (host, port)"
-        raise BackendConnectionError(f"address_map does not map {announced[0]}:{announced[1]}: {failed}")
+        return reach(self.address_map, announced)

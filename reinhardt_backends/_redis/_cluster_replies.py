@@ -11,10 +11,8 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from .._backend._slots import SLOTS
+from ._addresses import Address
 from ._protocol import Refusal
-
-#: The host and port of a node.
-Address = tuple[str, int]
 
 _REDIRECTION: Final = re.compile(r"(MOVED|ASK) (\d{1,5}) (\S*):(\d{1,5})\s*")
 _UNKNOWN_HOSTS: Final = frozenset({"", "?"})

@@ -15,6 +15,7 @@ from redis.connection import ConnectionPool
 from redis.exceptions import RedisError
 
 from .._types import Secret, check_seconds
+from ._addresses import AddressMap
 from ._tls import TLS_OPTIONS, context_from
 
 DEFAULT_PORT: Final = 6379
@@ -113,10 +114,12 @@ class Sentinels:
     Attributes:
         service: The name under which they watch it.
         each: How each of them is reached.
+        address_map: Where a server that they name is reached, if that is another address.
     """
 
     service: str
     each: tuple[Options, ...]
+    address_map: AddressMap | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -28,6 +28,7 @@ from .._errors import (
     BackendTimeoutError,
 )
 from .._io import Attempt, Runtime
+from ._addresses import reach
 from ._handshake import open_link
 from ._health import Health
 from ._link import Link
@@ -81,6 +82,7 @@ class Locator:
         self._options = options
         self._service = sentinels.service
         self._sentinels = sentinels.each
+        self._address_map = sentinels.address_map
         self._health = health
         self._question = _question(sentinels.service)
         # Re-entrant, since a signal handler may make a call.
@@ -119,7 +121,8 @@ class Locator:
             BackendError: As ``_handshake.open_link`` does.
         """
         primary = await self.find(runtime, rest, attempt, deadline)
-        options = replace(self._options, host=primary.host, port=primary.port, path=None, sentinels=None)
+        host, port = reach(self._address_map, (primary.host, primary.port))
+        options = replace(self._options, host=host, port=port, path=None, sentinels=None)
         allowed = ATTEMPT * 2 ** min(max(0, self._failed - SHORT_ATTEMPTS + 1), 10)
         try:
             link = await open_link(runtime, options, attempt, min(deadline, monotonic() + allowed), large=large)

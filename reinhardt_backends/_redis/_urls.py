@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, unquote_plus
 
 from .._types import Secret
+from ._addresses import check_address_map
 from ._options import DEFAULT_PORT, Options, Sentinels, check_encodes, client_settings, hide
 
 if TYPE_CHECKING:
@@ -108,9 +109,9 @@ def options_from_url(url: str, **options: Any) -> Options | ClusterOptions:
     if given.reveal().partition("://")[0].lower() in {"redis+cluster", "rediss+cluster"}:
         _refuse(own, "redis+sentinel")
         return _cluster_from_url(given, address_map, options)
-    _refuse({"address_map": address_map}, "redis+cluster")
     if given.reveal().partition("://")[0].lower() in {"redis+sentinel", "rediss+sentinel"}:
-        return _service_from_url(given, own, options)
+        return _service_from_url(given, own, address_map, options)
+    _refuse({"address_map": address_map}, "redis+sentinel:// or a redis+cluster")
     _refuse(own, "redis+sentinel")
     return Options.from_url(given.reveal(), **options)
 
@@ -167,7 +168,7 @@ def options_from_client(client: Any) -> Options | ClusterOptions:
     return replace(client_settings(pool), sentinels=Sentinels(service, sentinels))
 
 
-def _service_from_url(url: Secret[str], own: dict[str, Any], options: Mapping[str, Any]) -> Options:
+def _service_from_url(url: Secret[str], own: dict[str, Any], address_map: Any, options: Mapping[str, Any]) -> Options:
     for name in ("sentinel_username", "sentinel_password"):
         text, rest = take_option(url.reveal(), name)
         if text is not None:
@@ -184,7 +185,8 @@ def _service_from_url(url: Secret[str], own: dict[str, Any], options: Mapping[st
     if db and not (db.isascii() and db.isdecimal()):
         raise ValueError("the database in the url is not a number: redis+sentinel://host:port/service/db")
     server = Options.from_url(parts.for_one(f"/{db}" if db else ""), **options)
-    return replace(server, sentinels=Sentinels(service, _sentinels(parts.seeds, own, server)))
+    each = _sentinels(parts.seeds, own, server)
+    return replace(server, sentinels=Sentinels(service, each, check_address_map(address_map)))
 
 
 def _sentinels(seeds: tuple[tuple[str, int], ...], own: Mapping[str, Any], server: Options) -> tuple[Options, ...]:

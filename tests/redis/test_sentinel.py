@@ -389,3 +389,19 @@ def test_random_cancellation_while_the_primary_changes(runtime: str, pair: tuple
             server.command("DEL", f"random:{number}")
     assert acknowledged > 100
     assert acknowledged <= counted <= acknowledged + unknown
+
+
+def test_an_address_map_says_where_a_named_primary_is_reached(server: Server) -> None:
+    with telling(server) as (peer,):
+        peer.host = b"unreachable.invalid"
+        there = {("unreachable.invalid", server.port): ("127.0.0.1", server.port)}
+        for mapped in (there, there.__getitem__):
+            face = SyncBackend(RedisBackend(url_of([peer]), address_map=mapped))
+            face.ping()
+            face.close()
+        face = SyncBackend(RedisBackend(url_of([peer]), address_map=lambda _: None, timeout=1))  # type: ignore[arg-type,return-value]
+        with pytest.raises(BackendConnectionError, match="address_map does not map unreachable"):
+            face.ping()
+        face.close()
+    with pytest.raises(TypeError, match="address_map"):
+        RedisBackend("redis+sentinel://host/main", address_map=7)  # type: ignore[arg-type]
