@@ -56,18 +56,15 @@ def _planned(group: Sentinels, rounds: int) -> list[Line]:
 
 def _unplanned(group: Sentinels, rounds: int, what: str, strike: Callable[[Node], None], must: float) -> list[Line]:
     recoveries: dict[str, list[float]] = defaultdict(list)
-    rates: list[float] = []
     seen: list[Callers] = []
     for _ in range(rounds):
         old = group.primary()
         moments: list[float] = []
 
         def incident(old: Node = old, moments: list[float] = moments) -> None:
-            before, began = _connections(group), time.monotonic()
             strike(old)
             group.await_switch(old)
             moments.append(time.monotonic())
-            rates.append((_connections(group) - before) / (moments[0] - began) / len(COUNTS))
 
         callers = run_during(incident, group.url, counts=COUNTS, before=0.5, after=2.5)
         seen += callers
@@ -76,17 +73,12 @@ def _unplanned(group: Sentinels, rounds: int, what: str, strike: Callable[[Node]
         group.heal()
     print(
         f"{what}: {sum(sum(one.unknown) for one in seen)} unknown, {sum(one.lost for one in seen)} lost, "
-        f"{sum(sum(one.failed.values()) for one in seen)} failed, {sum(one.surplus for one in seen)} counted twice; "
-        f"questions a second and backend {statistics.median(rates):.0f}"
+        f"{sum(sum(one.failed.values()) for one in seen)} failed, {sum(one.surplus for one in seen)} counted twice"
     )
     return [
         at_most(f"{what}: seconds from the Sentinels' switch to the first reply, {name}", max(taken), must, unit="s")
         for name, taken in recoveries.items()
     ]
-
-
-def _connections(group: Sentinels) -> int:
-    return sum(int(one.info("stats")["total_connections_received"]) for one in group.watchers)
 
 
 async def _throughput(group: Sentinels) -> list[Line]:
