@@ -29,11 +29,11 @@ from ._commands import ANYTHING, NUMBER, VALUE, WORD, Kind, Reply
 from ._connections import Node, copy_error
 from ._health import PROBE
 from ._mux import CallFailed
-from ._protocol import Refusal, pack
+from ._protocol import Refusal, pack, pack_each
 from ._scan import Pages
 from ._source import LOOK, Source
 
-Words = Sequence[bytes | str | float]
+Words = tuple[bytes | str | float, ...]
 
 
 class _Spread(NamedTuple):
@@ -63,6 +63,9 @@ _SPREAD: Final[dict[Any, _Spread]] = {
     b"UNLINK": _Spread(b"UNLINK", 1, NUMBER, sum),
 }
 
+#: The commands whose second word is not their only key.
+_SPECIAL: Final = frozenset({*_SPREAD, b"PING", b"TIME", b"EVALSHA"})
+
 
 class ClusterClient(Client):
     """The connections to all nodes of a cluster, for callers in event loops.
@@ -86,18 +89,27 @@ class ClusterClient(Client):
     def call(
         self, kind: Kind, *args: bytes | str | float, expects: Reply = ANYTHING, deadline: float | None = None
     ) -> Awaitable[Any]:
-        name = args[0]
-        spread = _SPREAD.get(name)
-        if spread is not None and (len(args) > spread.width + 1 or name == b"MGET"):
-            return self._call_spread(kind, args, spread, deadline)
-        if name == b"PING":
-            return self._ping(kind, pack(args), expects, deadline)
-        slot = _slot_for(args)
+        if args[0] in _SPECIAL:
+            return self._call_special(kind, args, expects, deadline)
+        key = args[1]
+        return self._call_slot(slot_of(key.encode() if isinstance(key, str) else key), kind, args, expects, deadline)  # type: ignore[arg-type]
+
+    def _call_slot(self, slot: int, kind: Kind, words: Words, expects: Reply, deadline: float | None) -> Awaitable[Any]:
         owner = self.cluster.slots[slot]
-        if owner is None:
-            until = self.deadline() if deadline is None else deadline
-            return self._persist(self.cluster.home, slot, kind, pack(args), 1, expects, until, None)
-        return self._send(owner, slot, kind, pack(args), expects, deadline)
+        if owner is not None:
+            return self._send(owner, slot, kind, pack(words), expects, deadline)
+        until = self.deadline() if deadline is None else deadline
+        return self._persist(self.cluster.home, slot, kind, pack(words), 1, expects, until, None)
+
+    def _call_special(self, kind: Kind, words: Words, expects: Reply, deadline: float | None) -> Awaitable[Any]:
+        """Send a command that is not simply for the node of its second word."""
+        name = words[0]
+        if name == b"PING":
+            return self._ping(kind, pack(words), expects, deadline)
+        spread = _SPREAD.get(name)
+        if spread is not None and (len(words) > spread.width + 1 or name == b"MGET"):
+            return self._call_spread(kind, words, spread, deadline)
+        return self._call_slot(_slot_for(words), kind, words, expects, deadline)
 
     async def call_many(
         self,
@@ -179,12 +191,12 @@ class ClusterClient(Client):
         """Send a command over many keys as one for each key."""
         until = self.deadline() if deadline is None else deadline
         name, width = spread.name, spread.width
-        keys = words[1::width]
+        keys = [key.encode() if isinstance(key, str) else bytes(key) for key in words[1::width]]  # type: ignore[arg-type]
         if width == 1:
-            packed = [pack((name, key)) for key in keys]
+            packed = pack_each(name, keys)
         else:
             packed = [pack((name, *pair)) for pair in zip(keys, words[2::2], strict=True)]
-        slots = [slot_of(key.encode() if key.__class__ is str else key) for key in keys]  # type: ignore[arg-type]
+        slots = list(map(slot_of, keys))
         del words, keys
         call = ClusterCall(self.cluster, kind, slots, packed, spread.expects, until)
         del packed

@@ -125,7 +125,7 @@ class ClusterCall:
         owners, slots, asking = self._cluster.slots, self.slots, self._asking
         groups: dict[Member, list[int]] = {}
         for position in self.pending:
-            member = asking.get(position) or owners[slots[position]] or self._cluster.anyone()
+            member = (asking and asking.get(position)) or owners[slots[position]] or self._cluster.anyone()
             group = groups.get(member)
             if group is None:
                 groups[member] = [position]
@@ -157,8 +157,13 @@ class ClusterCall:
                 if position in self._asking:
                     next(found)
                 replies.append(next(found))
-        refused: list[Refusal] = []
         plain = self._expects.plain
+        if not self._asking and plain.issuperset(map(type, replies)):
+            for position, reply in zip(positions, replies, strict=True):
+                self.replies[position] = reply
+            self.history(exchange.member).succeeded()
+            return
+        refused: list[Refusal] = []
         for position, reply in zip(positions, replies, strict=True):
             self._asking.pop(position, None)
             if reply.__class__ in plain or (reply.__class__ is not Refusal and self._expects.fits([reply])):

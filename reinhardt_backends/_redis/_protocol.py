@@ -36,6 +36,12 @@ def pack(words: tuple[Any, ...]) -> bytes:
     return _pack(words)
 
 
+def pack_each(name: bytes, words: list[bytes]) -> list[bytes]:
+    """The bytes of a command with one argument, for each argument. Faster than ``pack`` for each."""
+    head = b"*2\r\n$%d\r\n%b\r\n$" % (len(name), name)
+    return [b"%b%d\r\n%b\r\n" % (head, len(word), word) for word in words]
+
+
 def _word(word: Any) -> bytes | str:
     if isinstance(word, (bytes, str)):
         return word

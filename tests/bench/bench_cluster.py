@@ -4,7 +4,7 @@
 
 3 primaries and 3 replicas on the loopback interface. GET and SET of a 20-byte string go through the public ``get`` and
 ``set``; the other clients move bytes. Each caller goes through keys of all nodes. Both sides take turns in one process,
-and a line is the ratio of the medians.
+and a line is the ratio of the shortest times: other processes only ever add to them.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from tests.topologies import Cluster, running_cluster
 
 VALUE = "a value of 20 bytes."
 KEYS = [f"key{number}" for number in range(300)]
-SLICE = 0.06
-ROUNDS = 11
+SLICE = 0.04
+ROUNDS = 25
 
 Operation = Callable[[str], Awaitable[Any]]
 
@@ -70,8 +70,8 @@ async def _ratio(ours: Operation, theirs: Operation, callers: int) -> tuple[floa
     for _ in range(ROUNDS):
         for operation in (ours, theirs):
             times[operation].append(await _slice(operation, callers, turns[operation]))
-    mine = statistics.median(times[ours])
-    return statistics.median(times[theirs]) / mine, mine
+    mine = min(times[ours])
+    return min(times[theirs]) / mine, mine
 
 
 async def _lines(title: str, musts: dict[int, float], ours: Operation, theirs: Operation) -> list[Line]:
@@ -125,7 +125,7 @@ def _blocking(cluster: Cluster) -> list[Line]:
             for _ in range(ROUNDS):
                 for operation, taken in zip((lambda key: backend.get(key, str), other.get), times, strict=True):
                     taken.append(_threads(operation, count, 1600 // count))
-            mine, theirs = map(statistics.median, times)
+            mine, theirs = map(min, times)
             lines.append(at_least(f"blocking GET / redis-py, {count} threads ({mine:.1f} us)", theirs / mine, 1.5))
     other.close()
     return lines
@@ -160,7 +160,7 @@ async def _many(cluster: Cluster) -> list[Line]:
             assert None not in other.mget_nonatomic(names)
             times[1].append(time.perf_counter() - began)
     other.close()
-    mine, theirs = map(statistics.median, times)
+    mine, theirs = map(min, times)
     return [at_least(f"get_many(1000) / mget_nonatomic ({mine * 1e3:.2f} ms)", theirs / mine, 4)]
 
 
