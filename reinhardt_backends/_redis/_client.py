@@ -9,7 +9,7 @@ key.
 from __future__ import annotations
 
 import copy
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from time import monotonic
 from typing import Any, Self
 
@@ -36,18 +36,25 @@ class Client:
     """
 
     def __init__(self, options: Options) -> None:
-        self._node = Node(options)
+        #: The server; ``None`` in a cluster, where it depends on the key.
+        self._node: Node | None = Node(options)
         self._timeout = options.timeout
+
+    @property
+    def _server(self) -> Node:
+        if self._node is None:
+            raise TypeError("a cluster is not one server")
+        return self._node
 
     @property
     def location(self) -> str:
         """Where the server is, for messages."""
-        return self._node.options.location
+        return self._server.options.location
 
     @property
     def is_closed(self) -> bool:
         """Whether the client, or its twin, was closed."""
-        return self._node.closed
+        return self._server.closed
 
     def with_timeout(self, seconds: float) -> Self:
         """Return a view with the same connections, whose calls have this deadline."""
@@ -59,9 +66,9 @@ class Client:
         """Return the deadline of a verb that begins now, for those that take several calls."""
         return monotonic() + self._timeout
 
-    def call(
+    async def call(
         self, kind: Kind, *args: bytes | str | float, expects: Reply = ANYTHING, deadline: float | None = None
-    ) -> Awaitable[Any]:
+    ) -> Any:
         """Send one command and return its reply: ``bytes``, ``int``, ``None`` or a list of those.
 
         Args:
@@ -76,26 +83,17 @@ class Client:
             BackendClosedError: The client is closed, or was in the meantime.
             BackendConnectionError: The server could not be reached; nothing was changed.
         """
-        return self._send(self._node, 0, kind, pack(args), expects, deadline)
-
-    async def _send(
-        self, node: Node, slot: int, kind: Kind, data: bytes, expects: Reply, deadline: float | None
-    ) -> Any:
-        """Make one attempt by the shortest way: there is a connection, and it answers. Else ``_persist``.
-
-        Args:
-            node: The server to send to.
-            slot: The hash slot of the key, in a cluster.
-            kind: What may be done if no reply comes.
-            data: The packed command.
-            expects: What the reply looks like.
-            deadline: When to give up.
-        """
+        node, slot = self._node, 0
+        if node is None:
+            node, slot = self._route(args)
+        data = pack(args)
+        del args
         now = monotonic()
         if deadline is None:
             deadline = now + self._timeout
         trouble: CallFailed | Refusal | None = None
         try:
+            # _persist for the usual case: there is a connection, and it answers.
             loop = current_loop()
             connections = node.loops.get(id(loop))
             if (
@@ -156,25 +154,25 @@ class Client:
         del commands
         try:
             until = self.deadline() if deadline is None else deadline
-            replies = await self._persist(self._node, 0, kind, data, count, expects, until, None)
+            replies = await self._persist(self._server, 0, kind, data, count, expects, until, None)
         finally:
             del data
         return replies if count > 1 else [replies]
 
     def store_info(self) -> StoreInfo:
         """Return what the store is, for spans and metrics."""
-        options = self._node.options
+        options = self._server.options
         if options.path is not None or options.sentinels is not None:
             return StoreInfo("redis", options.location, None, options.db)
         return StoreInfo("redis", options.host, options.port, options.db)
 
     def stats(self) -> BackendStats:
         """Return what is known about the connections of all loops and threads."""
-        return self._node.stats()
+        return self._server.stats()
 
     async def aclose(self) -> None:
         """Close every connection, in the loop it serves. Calls in flight end in ``BackendClosedError``. Idempotent."""
-        self._node.close()
+        self._server.close()
 
     def pages(self, prefix: bytes) -> Pages:
         """Return the names on the server that begin with a prefix."""
@@ -185,6 +183,10 @@ class Client:
         twin = object.__new__(BlockingClient)
         vars(twin).update(vars(self))
         return twin
+
+    def _route(self, words: tuple[bytes | str | float, ...]) -> tuple[Node, int]:
+        """Return the server for a command, and the slot of its key."""
+        return self._server, 0
 
     def _source(self, node: Node, data: bytes) -> Source:
         """Return where the calling task or thread gets a connection to a server from."""
@@ -248,9 +250,14 @@ class Client:
 class BlockingClient(Client):
     """A client whose callers are threads."""
 
-    async def _send(
-        self, node: Node, slot: int, kind: Kind, data: bytes, expects: Reply, deadline: float | None
+    async def call(
+        self, kind: Kind, *args: bytes | str | float, expects: Reply = ANYTHING, deadline: float | None = None
     ) -> Any:
+        node, slot = self._node, 0
+        if node is None:
+            node, slot = self._route(args)
+        data = pack(args)
+        del args
         now = monotonic()
         if deadline is None:
             deadline = now + self._timeout

@@ -12,7 +12,7 @@ name another node.
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import Any, Final, NamedTuple
@@ -75,6 +75,7 @@ class ClusterClient(Client):
     """
 
     def __init__(self, options: ClusterOptions) -> None:
+        self._node = None
         self.cluster = ClusterMap(options)
         self._timeout = options.timeout
 
@@ -88,20 +89,14 @@ class ClusterClient(Client):
 
     def call(
         self, kind: Kind, *args: bytes | str | float, expects: Reply = ANYTHING, deadline: float | None = None
-    ) -> Awaitable[Any]:
+    ) -> Coroutine[Any, Any, Any]:
         if args[0] in _SPECIAL:
             return self._call_special(kind, args, expects, deadline)
-        key = args[1]
-        return self._call_slot(slot_of(key.encode() if isinstance(key, str) else key), kind, args, expects, deadline)  # type: ignore[arg-type]
+        return super().call(kind, *args, expects=expects, deadline=deadline)
 
-    def _call_slot(self, slot: int, kind: Kind, words: Words, expects: Reply, deadline: float | None) -> Awaitable[Any]:
-        owner = self.cluster.slots[slot]
-        if owner is not None:
-            return self._send(owner, slot, kind, pack(words), expects, deadline)
-        until = self.deadline() if deadline is None else deadline
-        return self._persist(self.cluster.home, slot, kind, pack(words), 1, expects, until, None)
-
-    def _call_special(self, kind: Kind, words: Words, expects: Reply, deadline: float | None) -> Awaitable[Any]:
+    def _call_special(
+        self, kind: Kind, words: Words, expects: Reply, deadline: float | None
+    ) -> Coroutine[Any, Any, Any]:
         """Send a command that is not simply for the node of its second word."""
         name = words[0]
         if name == b"PING":
@@ -109,7 +104,11 @@ class ClusterClient(Client):
         spread = _SPREAD.get(name)
         if spread is not None and (len(words) > spread.width + 1 or name == b"MGET"):
             return self._call_spread(kind, words, spread, deadline)
-        return self._call_slot(_slot_for(words), kind, words, expects, deadline)
+        return super().call(kind, *words, expects=expects, deadline=deadline)
+
+    def _route(self, words: Words) -> tuple[Node, int]:
+        slot = _slot_for(words)
+        return self.cluster.slots[slot] or self.cluster.home, slot
 
     async def call_many(
         self,
@@ -370,15 +369,17 @@ class ClusterClient(Client):
         return self._source(self.cluster.home, b"")
 
 
-class _BlockingClusterClient(BlockingClient, ClusterClient):
+class _BlockingClusterClient(ClusterClient, BlockingClient):
     """The client of a cluster whose callers are threads."""
+
+    def blocking(self) -> Client:
+        return self
 
 
 def _slot_for(words: Words) -> int:
     """Return the slot of the key of a command; any slot if it has no key."""
     name = words[0]
-    position = 3 if name == b"EVALSHA" else 1
-    if len(words) <= position:
+    if name in _SPECIAL and len(words) == 1:
         return random.randrange(SLOTS)  # noqa: S311 - any node will do
-    key = words[position]
+    key = words[3 if name == b"EVALSHA" else 1]
     return slot_of(key.encode() if isinstance(key, str) else key)  # type: ignore[arg-type]

@@ -125,7 +125,7 @@ class ClusterCall:
         owners, slots, asking = self._cluster.slots, self.slots, self._asking
         groups: dict[Member, list[int]] = {}
         for position in self.pending:
-            member = (asking and asking.get(position)) or owners[slots[position]] or self._cluster.anyone()
+            member = (asking.get(position) if asking else None) or owners[slots[position]] or self._cluster.anyone()
             group = groups.get(member)
             if group is None:
                 groups[member] = [position]
