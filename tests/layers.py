@@ -20,9 +20,10 @@ LAYERS = (
 
 # One layer above all others. Each is a single module that joins the package to a framework and imports only public
 # names, so its edges say nothing about the layers below and are not counted.
-ADAPTERS = frozenset(
-    {"django", "django_values", "django_views", "fastapi", "flask", "keyvalue", "limits", "litestar", "otel"}
-)
+ADAPTERS = frozenset({
+    "django", "django_values", "django_views", "fastapi", "flask", "flask_caching", "keyvalue", "limits", "litestar",
+    "otel",
+})  # fmt: skip
 
 _OWN = {"self", "cls"}  # private attributes of these are the class's own
 

@@ -383,12 +383,15 @@ class Node:
             pool.close_silently()
 
     def __del__(self) -> None:
-        # May run at any time, for an object of which only a part was made, and while the interpreter ends.
-        with suppress(Exception):
+        # May run at any time, for an object of which only a part was made, and while the interpreter ends. The names of
+        # the module may be None by then, so it uses none of them.
+        try:
             for connections in list(self.loops.values()):
                 connections.close_in_its_loop()
             if self.pool is not None:
                 self.pool.close()
+        except Exception:  # noqa: S110
+            pass
 
     def note_size(self, data: bytes, reply: Any) -> None:
         """Remember whether the reply to this command is large."""
