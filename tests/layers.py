@@ -21,8 +21,8 @@ LAYERS = (
 # One layer above all others. Each is a single module that joins the package to a framework and imports only public
 # names, so its edges say nothing about the layers below and are not counted.
 ADAPTERS = frozenset({
-    "django", "django_values", "django_views", "fastapi", "flask", "flask_caching", "keyvalue", "limits", "litestar",
-    "otel",
+    "django", "django_values", "django_views", "fastapi", "flask", "flask_caching", "keyvalue", "limits", "limits_aio",
+    "limits_windows", "litestar", "otel",
 })  # fmt: skip
 
 _OWN = {"self", "cls"}  # private attributes of these are the class's own
@@ -88,8 +88,9 @@ def private_uses(path: Path) -> Iterator[str]:
             module = (node.module or "").split(".")
             inside = module if node.level else module[1:]
             names = [".".join([*filter(None, inside), alias.name]) for alias in node.names]
-            # What does not fit into one module is in others that begin with its name.
-            others = {name for name in ADAPTERS if not name.startswith(f"{path.stem}_")}
+            # What does not fit into one module is in others that begin with the same word.
+            word = path.stem.partition("_")[0]
+            others = {name for name in ADAPTERS if name.partition("_")[0] != word}
             yield from (f"{path.name}:{node.lineno} {name}" for name in names if name.partition(".")[0] in others)
         elif isinstance(node, ast.Attribute) and not (isinstance(node.value, ast.Name) and node.value.id in _OWN):
             names = [node.attr]
