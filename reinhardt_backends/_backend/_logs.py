@@ -49,7 +49,7 @@ class LimitedRecord:
     __slots__ = ("_child", "_due", "_left_out", "_level", "_message")
 
     def __init__(self, child: Child | None, level: int, message: str) -> None:
-        self._child = child
+        self._child: Child | None = child
         self._level = level
         self._message = message
         self._due = -inf

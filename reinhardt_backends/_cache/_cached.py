@@ -123,9 +123,18 @@ class CachedDecorator(Protocol):
     def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> CachedFunction[P, R]: ...
 
 
+class CoroutineNeedsCache:
+    """What type checkers take an ``async def`` under ``SyncCache.cached`` for, so that they report its calls."""
+
+
 class SyncCachedDecorator(Protocol):
     """What ``SyncCache.cached`` returns."""
 
+    @overload
+    def __call__(  # type: ignore[overload-overlap]
+        self, function: Callable[..., Coroutine[Any, Any, Any]], /
+    ) -> CoroutineNeedsCache: ...
+    @overload
     def __call__(self, function: Callable[P, R], /) -> SyncCachedFunction[P, R]: ...
 
 

@@ -124,17 +124,23 @@ class Outage:
 
     def over(self) -> None:
         """Note that the server is in service."""
-        if self._since is not None:
+        since = self._since
+        if since is not None:
             with self._lock:
-                since, ends = self._since, self.known
+                ends = self.known
                 self._since = None
                 self.known = False
                 self._changed()
-            if ends and since is not None:
+            if ends:
                 write_record(
-                    "redis", WARNING, "the outage of %s is over: it %s for %.1f s, and %d calls failed",
-                    self._location, self._text, monotonic() - since, self._failed,
-                )  # fmt: skip
+                    "redis",
+                    WARNING,
+                    "the outage of %s is over: it %s for %.1f s, and %d calls failed",
+                    self._location,
+                    self._text,
+                    monotonic() - since,
+                    self._failed,
+                )
 
     def note_failure(self) -> None:
         """Count a call that has failed, for the log."""

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import timedelta
 from typing import Annotated, assert_type
 
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import BaseModel, Field, RedisDsn, TypeAdapter
 from typing_extensions import TypedDict
 
 from reinhardt_backends import (
@@ -14,6 +14,7 @@ from reinhardt_backends import (
     Backend,
     JSONValue,
     MemoryBackend,
+    RedisBackend,
     SyncBackend,
     check_key,
     check_ttl,
@@ -30,14 +31,14 @@ class Session(TypedDict):
     user: int
 
 
-async def get(backend: Backend, memory: MemoryBackend) -> None:
+async def get(backend: Backend, memory: MemoryBackend, zero: int) -> None:
     assert_type(await backend.get("k"), JSONValue | bytes)
     assert_type(await backend.get("k", default=0), JSONValue | bytes)
     assert_type(await backend.get("k", str), str | None)
     assert_type(await backend.get("k", User), User | None)
     assert_type(await backend.get("k", Session), Session | None)
     assert_type(await backend.get("k", int, default=0), int)
-    assert_type(await backend.get("k", str, default=0), str | int)
+    assert_type(await backend.get("k", str, default=zero), str | int)
     assert_type(await backend.get("k", bytes, default=None), bytes | None)
     assert_type(await backend.get("k", list[int]), list[int] | None)
     assert_type(await backend.get("k", dict[str, User]), dict[str, User] | None)
@@ -91,6 +92,11 @@ async def verbs(backend: Backend) -> None:
         assert_type(memory, MemoryBackend)
         assert_type(memory.cleanup_expired(), int)
     assert_type(Backend.from_url("memory://"), Backend)
+    assert_type(Backend.from_url(RedisDsn("redis://localhost"), timeout=1), Backend)
+    assert_type(RedisBackend.from_url("redis://localhost"), RedisBackend)
+    assert_type(backend.observed(print, keys=True), Backend)
+    assert_type(backend.stats().entries, int | None)
+    assert_type(backend.stats().outage, bool)
 
 
 def blocking(backend: SyncBackend, mapping: Mapping[str, User]) -> None:
@@ -128,19 +134,3 @@ def helpers() -> None:
     assert_type(decode(b"1", list[int], key="k"), list[int])
     assert_type(check_key("k"), str)
     assert_type(check_ttl(5), int | None)
-
-
-async def wrong(backend: Backend, blocking: SyncBackend) -> None:
-    await backend.get(1)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
-    await backend.get("k", "fallback")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
-    await backend.get("k", 0)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
-    await backend.set("k", 1, "60")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    await backend.add("k", 1, KEEP_TTL)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    await backend.increment("k", by="1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    await backend.increment("k", 60, 2)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-    number: int = await backend.get("k", int)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
-    popped: User = await backend.pop("k", User)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
-    print(number, popped)
-    blocking.get("k", "fallback")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
-    Backend()  # type: ignore[abstract]  # pyright: ignore[reportAbstractUsage]
-    MemoryBackend(policy="random")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -99,7 +99,10 @@ async def limits() -> None:
     assert_type(await throttle.allow("k"), bool)
     assert_type(await throttle.hit("k"), ThrottleResult)
 
-    @throttle.limit(key=lambda name: f"greet:{name}")
+    def key(name: str) -> str:
+        return f"greet:{name}"
+
+    @throttle.limit(key=key)
     async def greet(name: str) -> int:
         return len(name)
 
