@@ -202,6 +202,8 @@ def _judge_hello(link: Link, replies: list[Any], options: Options) -> BackendErr
         )
     if mode in (b"standalone", b"sentinel") and options.in_cluster:
         return BackendConnectionError(f"{options.location} is no node of a Redis Cluster: connect with a redis:// url")
+    if mode == b"sentinel" and not options.is_sentinel:
+        return BackendConnectionError(f"{options.location} is a Sentinel: connect with a redis+sentinel:// url")
     number, role = said.get(b"id"), said.get(b"role")
     if isinstance(number, int):
         link.client = ServerClient(number, link.opened, options.location)

@@ -162,6 +162,8 @@ class Options:
 
     #: Whether the server must be a node of a cluster; otherwise it must be none.
     in_cluster: ClassVar[bool] = False
+    #: Whether it is a Sentinel; otherwise it must be none.
+    is_sentinel: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.password is not None and not isinstance(self.password, Secret):

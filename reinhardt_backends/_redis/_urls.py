@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import unquote, unquote_plus
 
 from .._types import Secret
@@ -30,6 +30,13 @@ SENTINEL_OPTIONS: Final = ("sentinel_username", "sentinel_password", "sentinel_s
 
 _SHAPE: Final = re.compile(r"(?P<scheme>[^:]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?(?:#.*)?")
 _SEED: Final = re.compile(r"(?:\[(?P<six>[^\[\]]+)\]|(?P<host>[^\[\]:]+))(?::(?P<port>[0-9]+))?")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SentinelOptions(Options):
+    """How to reach one Sentinel."""
+
+    is_sentinel: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
@@ -163,7 +170,7 @@ def options_from_client(client: Any) -> Options | ClusterOptions:
         raise ValueError("a client of replicas (slave_for) cannot be taken over")
     if getattr(manager, "_force_master_ip", None) is not None:
         raise ValueError("a Sentinel with force_master_ip cannot be taken over")
-    sentinels = tuple(replace(Options.from_client(one), db=0, protocol=2) for one in manager.sentinels)
+    sentinels = tuple(_sentinel(Options.from_client(one)) for one in manager.sentinels)
     service = str(pool.service_name)
     return replace(client_settings(pool), sentinels=Sentinels(service, sentinels))
 
@@ -208,15 +215,12 @@ def _sentinels(seeds: tuple[tuple[str, int], ...], own: Mapping[str, Any], serve
         credentials[name] = text if name == "username" else value
         del text
     return tuple(
-        replace(
-            server,
-            host=host,
-            port=port,
-            db=0,
-            protocol=2,
-            ssl_context=context,
-            credential_provider=None,
-            **credentials,
-        )
+        _sentinel(server, host=host, port=port, ssl_context=context, credential_provider=None, **credentials)
         for host, port in seeds
     )
+
+
+def _sentinel(options: Options, **changes: Any) -> SentinelOptions:
+    settings: dict[str, Any] = {one.name: getattr(options, one.name) for one in fields(options)}
+    settings |= {"db": 0, "protocol": 2, **changes}
+    return SentinelOptions(**settings)

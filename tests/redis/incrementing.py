@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
 import anyio
@@ -99,11 +100,19 @@ class Callers:
 
     def recovery(self, since: float) -> float:
         """Seconds from a point in time until the first increment was answered."""
-        return min(moment for moments in self.answered for moment in moments if moment >= since) - since
+        late = [moment for moments in self.answered for moment in list(moments) if moment >= since]
+        return min(late, default=inf) - since
 
 
 def run_during(
-    incident: Callable[[], None], url: str, *, counts: dict[str, int], before: float, after: float, **options: Any
+    incident: Callable[[], None],
+    url: str,
+    *,
+    counts: dict[str, int],
+    before: float,
+    after: float,
+    within: float = 0.0,
+    **options: Any,
 ) -> list[Callers]:
     """Run callers on every runtime at once, have something happen in the middle, and return them.
 
@@ -113,6 +122,7 @@ def run_during(
         counts: How many callers there are on each runtime.
         before: Seconds of calls before the incident.
         after: Seconds of calls after it.
+        within: Seconds that may pass after it, in addition, until every runtime has an answer.
         **options: Of the backends.
     """
     over = threading.Event()
@@ -131,6 +141,9 @@ def run_during(
     try:
         time.sleep(before)
         incident()
+        moment = time.monotonic()
+        while time.monotonic() < moment + within and any(one.recovery(moment) == inf for one in groups):
+            time.sleep(0.05)
         time.sleep(after)
     finally:
         over.set()
