@@ -9,6 +9,8 @@ import pytest
 
 import reinhardt_backends
 
+from .servers import Server
+
 BASE = "import anyio; from pydantic import BaseModel, TypeAdapter"
 FORBIDDEN = (
     "redis",
@@ -48,6 +50,16 @@ def test_memory_needs_no_event_loop() -> None:
     )
     more = loaded(f"{BASE}; {code}") - loaded(BASE)
     assert not more & {"asyncio", "trio", "anyio.from_thread", "ssl", "redis"}
+
+
+def test_a_plain_url_needs_no_redis_py(server: Server) -> None:
+    """Connecting and scripts do without it; hiredis alone parses. Options in the url are read by redis-py."""
+    code = (
+        "from reinhardt_backends import RedisBackend, SyncBackend, SyncThrottle; "
+        f"b = SyncBackend(RedisBackend({server.url!r})); b.increment('n', 5); SyncThrottle(b, '1/s').hit('k')"
+    )
+    assert "hiredis" in (modules := loaded(code))
+    assert not {name for name in modules if name.partition(".")[0] == "redis"}
 
 
 def test_without_redis_everything_else_works() -> None:

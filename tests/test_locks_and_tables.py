@@ -46,6 +46,7 @@ HANDLED = {
     "_memory/_items.py _instances": "read as a copy after a fork",
     "_redis/_connections.py Node.lock": "re-entrant; new after a fork",
     "_redis/_connections.py _forkable": "single steps of a dict, read as a copy after a fork",
+    "_redis/_options.py _redis_py": "cache of a pure function: atomic, or computed twice",
     "_redis/_pool.py Pool._lock": "re-entrant; the child makes another pool",
     "_redis/_pool.py Pool._wait_for_place": "a lock of one call, released by others and never waited for by them",
     "_redis/_cluster_map.py ClusterMap._lock": "re-entrant, and made again in the child",

@@ -14,8 +14,6 @@ from math import inf
 from time import monotonic
 from typing import Any, Final, cast
 
-from redis.credentials import CredentialProvider
-
 from .._backend import NAME, VERSION
 from .._errors import (
     AuthenticationError,
@@ -291,6 +289,7 @@ def _pair(given: Any) -> tuple[str, Secret[str]]:
 
 async def _from_provider(runtime: Runtime, provider: Any, attempt: Attempt, deadline: float) -> Any:
     import anyio
+    from redis.credentials import CredentialProvider
 
     asynchronous: Callable[[], Awaitable[Any]] | None = getattr(provider, "get_credentials_async", None)
     # redis-py's own base class only warns and calls the other one.

@@ -1,18 +1,19 @@
 """How to reach a server: a URL and keyword options, as one frozen object.
 
-redis-py reads the URL, so a URL means here what it means there. Where the URL and a keyword say different things, the
-URL wins, as in redis-py. Secrets are in no repr and no message; ``location`` is what error messages may name.
+redis-py reads the URL, so a URL means here what it means there. A plain one, without options or escapes, can be read in
+one way only. That is done here, since to load redis-py takes longer than all the rest. Where the URL and a keyword say
+different things, the URL wins, as in redis-py. Secrets are in no repr and no message; ``location`` is what error
+messages may name.
 """
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, ClassVar, Final
-
-from redis.connection import ConnectionPool
-from redis.exceptions import RedisError
 
 from .._types import Secret, check_seconds
 from ._addresses import AddressMap
@@ -267,16 +268,25 @@ def _read_url(url: str) -> tuple[dict[str, Any], bool, str | None]:
     """What redis-py reads in a URL, whether it asks for TLS, and what is wrong with it."""
     if not url.startswith(("redis://", "rediss://", "unix://")):
         return {}, False, "the url must begin with redis://, rediss:// or unix://"
+    plain = _PLAIN.fullmatch(url)
+    if plain is not None and int(plain["port"] or 0) <= 65535:
+        settings: dict[str, Any] = {name: text for name, text in plain.groupdict().items() if text}
+        settings |= {name: int(settings[name]) for name in ("port", "db") if name in settings}
+        hide(settings)
+        return settings, url.startswith("rediss://"), None
+    from redis.exceptions import RedisError
+
+    read, internal = _redis_py()
     trouble = "the url cannot be read"
     try:
-        pool = _read(url)
+        pool = read(url)
     except RedisError:
         return {}, False, trouble
     except (TypeError, ValueError) as error:
         # This text names an option and no more; everything else that may be said here could show the URL.
         named = str(error)
         return {}, False, named if named.startswith("Invalid value for '") else trouble
-    settings = {name: value for name, value in pool.connection_kwargs.items() if name not in _INTERNAL}
+    settings = {name: value for name, value in pool.connection_kwargs.items() if name not in internal}
     if "max_connections=" in url.partition("?")[2]:
         settings["max_connections"] = pool.max_connections
     if url.startswith("unix://") and "path" not in settings:
@@ -357,15 +367,25 @@ _IGNORED: Final = frozenset(
     }
 )
 
-#: redis-py's own reading of a URL.
-_read: Callable[[str], Any] = ConnectionPool.from_url  # pyright: ignore[reportUnknownMemberType]
-
 #: What a URL may set.
 _IN_URLS: Final = (_NAMES - {"credential_provider", "ssl_context"}) | _RENAMED.keys() | TLS_OPTIONS | _IGNORED
 
-#: What redis-py itself puts among the connection's arguments; found by asking it about a URL that says nothing.
-_INTERNAL: Final = frozenset(_read("redis://").connection_kwargs) | {
-    "orig_host_address",
-    "orig_socket_timeout",
-    "orig_socket_connect_timeout",
-}
+#: A URL of which redis-py could read nothing else.
+_PLAIN: Final = re.compile(
+    r"rediss?://(?:(?P<username>[\w.-]*):(?P<password>[\w.-]+)@)?(?P<host>[a-z0-9.-]+)?(?::(?P<port>[1-9][0-9]{0,4}))?"
+    r"(?:/(?P<db>[0-9]{1,9}))?",
+    re.ASCII,
+)
+
+
+@cache
+def _redis_py() -> tuple[Callable[[str], Any], frozenset[str]]:
+    """Return redis-py's own reading of a URL, and what that itself puts among the connection's arguments.
+
+    The latter is found by asking about a URL that says nothing.
+    """
+    from redis.connection import ConnectionPool
+
+    read: Callable[[str], Any] = ConnectionPool.from_url  # pyright: ignore[reportUnknownMemberType]
+    own = ("orig_host_address", "orig_socket_timeout", "orig_socket_connect_timeout")
+    return read, frozenset([*own, *read("redis://").connection_kwargs])

@@ -8,13 +8,12 @@ deadline of the call bounds all attempts.
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Awaitable, Callable
 from math import inf
 from time import monotonic
 from typing import Any, Final
-
-from redis.backoff import FullJitterBackoff
 
 from .._backend import WARNING, LimitedRecord
 from .._errors import (
@@ -35,7 +34,8 @@ MAX_RESENDS: Final = 3
 
 _UNKNOWN: Final = LimitedRecord("redis", WARNING, "%s has not answered a write, which may have been applied")
 
-_BACKOFF: Final = FullJitterBackoff(cap=0.5, base=0.02)
+_FIRST_BACKOFF: Final = 0.02
+_LONGEST_BACKOFF: Final = 0.5
 _PING: Final = pack((b"PING",))
 _AGE: Final = re.compile(rb"\bage=(\d+)")
 
@@ -45,7 +45,8 @@ Rest = Callable[[float], Awaitable[None]]
 
 def backoff(failures: int) -> float:
     """Seconds to wait after so many failures: a random time below a bound that doubles."""
-    return float(_BACKOFF.compute(min(failures, 10)))
+    longest = min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2 ** min(failures, 10))
+    return random.uniform(0, longest)  # noqa: S311 - it spreads callers, and is no secret
 
 
 class History:

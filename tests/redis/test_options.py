@@ -11,9 +11,11 @@ import pytest
 pytest.importorskip("redis")
 import redis
 import redis.asyncio
+from hypothesis import given
+from hypothesis import strategies as st
 from redis.credentials import UsernamePasswordCredentialProvider
 
-from reinhardt_backends._redis._options import Options
+from reinhardt_backends._redis._options import Options, _read_url
 from reinhardt_backends._types import Secret
 
 from .driving import frames_text
@@ -54,6 +56,28 @@ def test_every_part_of_a_url_is_read() -> None:
 def test_addresses(url: str, host: str, port: int, db: int, location: str) -> None:
     options = Options.from_url(url)
     assert (options.host, options.port, options.db, options.location) == (host, port, db, location)
+
+
+@given(
+    scheme=st.sampled_from(["redis", "rediss"]),
+    user=st.sampled_from(["", ":secret@", "ada:s_cr-t.9@", "a.b:c@"]),
+    host=st.from_regex(r"[a-z0-9.-]{0,12}", fullmatch=True),
+    port=st.sampled_from(["", ":6380", ":1", ":65535", ":65536", ":0"]),
+    db=st.from_regex(r"(/[0-9]{0,9})?", fullmatch=True),
+)
+def test_a_plain_url_is_read_as_redis_py_reads_it(scheme: str, user: str, host: str, port: str, db: str) -> None:
+    url = f"{scheme}://{user}{host}{port}{db}"
+    names = ("host", "port", "db", "username", "password")
+    try:
+        theirs = redis.ConnectionPool.from_url(url).connection_kwargs
+    except ValueError:
+        with pytest.raises(ValueError, match="url"):
+            Options.from_url(url)
+        return
+    given = {name: theirs[name] for name in names if theirs.get(name) is not None}
+    settings, tls, trouble = _read_url(url)
+    assert (trouble, tls) == (None, scheme == "rediss")
+    assert {name: getattr(value, "reveal", lambda value=value: value)() for name, value in settings.items()} == given
 
 
 def test_unix_urls() -> None:
