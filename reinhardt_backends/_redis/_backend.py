@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping, Sequence
-from importlib.util import find_spec
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar, cast
 
@@ -444,17 +443,13 @@ class RedisBackend(Backend):
 
 
 def _reading() -> Any:
-    """Return the module that reads urls and clients.
-
-    redis-py takes long to load, and a plain url does without it. Whether it is there is asked at once all the same.
-    """
-    for name in ("redis", "hiredis"):
-        if find_spec(name) is None:
-            raise ModuleNotFoundError(
-                'RedisBackend needs redis-py and hiredis: pip install "reinhardt-backends[redis]"', name=name
-            )
-    from . import _urls
-
+    """Return the module that reads urls and clients."""
+    try:
+        from . import _urls
+    except ImportError as error:
+        raise ImportError(
+            'RedisBackend needs redis-py and hiredis: pip install "reinhardt-backends[redis]"', name=error.name
+        ) from error
     return _urls
 
 

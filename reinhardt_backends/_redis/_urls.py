@@ -12,6 +12,7 @@ import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import unquote, unquote_plus
 
@@ -22,6 +23,11 @@ from ._options import DEFAULT_PORT, Options, Sentinels, check_encodes, client_se
 if TYPE_CHECKING:
     from ._client import Client
     from ._cluster_options import ClusterOptions
+
+# redis-py takes long to load, and a plain url does without it. Whether it is there shows at once all the same.
+for _name in ("redis", "hiredis"):
+    if find_spec(_name) is None:
+        raise ModuleNotFoundError(f"No module named {_name!r}", name=_name)
 
 SENTINEL_PORT: Final = 26379
 
