@@ -87,7 +87,7 @@ class ClusterClient(Client):
     def is_closed(self) -> bool:
         return self.cluster.closed
 
-    def call(
+    def call(  # pyright: ignore[reportIncompatibleMethodOverride]  # an async method and one that returns a coroutine
         self, kind: Kind, *args: bytes | str | float, expects: Reply = ANYTHING, deadline: float | None = None
     ) -> Coroutine[Any, Any, Any]:
         if args[0] in _SPECIAL:
@@ -369,7 +369,7 @@ class ClusterClient(Client):
         return self._source(self.cluster.home, b"")
 
 
-class _BlockingClusterClient(ClusterClient, BlockingClient):
+class _BlockingClusterClient(ClusterClient, BlockingClient):  # pyright: ignore[reportIncompatibleMethodOverride]
     """The client of a cluster whose callers are threads."""
 
     def blocking(self) -> Client:

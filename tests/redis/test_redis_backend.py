@@ -203,14 +203,14 @@ async def test_a_verb_takes_one_round_trip(
     async with RedisBackend(server.url) as backend:
         await verb(backend)
         exchanges = 0
-        exchange = Link.exchange
+        finish = Link.finish
 
-        async def counted(link: Link, data: bytes, count: int, deadline: float) -> Any:
+        async def counted(link: Link, slot: Any) -> Any:
             nonlocal exchanges
             exchanges += 1
-            return await exchange(link, data, count, deadline)
+            return await finish(link, slot)
 
-        monkeypatch.setattr(Link, "exchange", counted)
+        monkeypatch.setattr(Link, "finish", counted)
         await verb(backend)
     assert exchanges == 1
 
