@@ -32,7 +32,7 @@ from .servers import Server
 RUNTIMES = ("asyncio", "uvloop", "trio", "sync")
 
 #: Fixtures for more than one Redis server.
-TOPOLOGIES = ("sentinels",)
+TOPOLOGIES = ("sentinels", "cluster")
 _numbers = itertools.count()
 
 
@@ -186,7 +186,9 @@ def everywhere(*kinds: str) -> Callable[[Callable[[Place], Awaitable[None]]], Ca
                 pytest.skip(f"{runtime} is not installed")
             if kind in TOPOLOGIES:
                 topology = request.getfixturevalue(kind)
-                Place("redis", runtime, topology.primary(), topology.url).run(test)
+                # A cluster takes commands as a server does.
+                server = topology.primary() if kind == "sentinels" else topology
+                Place("redis", runtime, server, topology.url).run(test)
                 return
             server = request.getfixturevalue("server") if kind == "redis" else None
             Place(kind, runtime, server).run(test)

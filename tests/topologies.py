@@ -311,6 +311,13 @@ class Cluster(Topology):
         running = next(server for server in self.servers if server.is_running and not server.is_paused)
         return int(running.ask("CLUSTER", "KEYSLOT", key))
 
+    def command(self, *words: str | bytes) -> bytes:
+        """Send a command to the owner of its key and return the raw reply; ``INFO`` to every primary."""
+        if words[0] == "INFO":
+            return b"".join(server.command(*words) for server in self.primaries())
+        owner = self.owner(self.slot(str(words[1]))) if len(words) > 1 else self.primaries()[0]
+        return owner.command(*words)
+
     def begin_move(self, slot: int, to: Node, *, source: Node | None = None) -> Node:
         """Mark a slot as importing and migrating, and return its owner. Keys stay where they are."""
         source = self.owner(slot) if source is None else source

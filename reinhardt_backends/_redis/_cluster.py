@@ -44,12 +44,14 @@ class _Spread(NamedTuple):
         width: How many words there are for each key.
         expects: What that is answered with.
         merge: Makes one reply of the replies.
+        foreign_is_missing: Whether the command takes a key that holds another type for a missing one.
     """
 
     name: bytes
     width: int
     expects: Reply
     merge: Callable[[list[Any]], Any]
+    foreign_is_missing: bool = False
 
 
 def _last(replies: list[Any]) -> Any:
@@ -57,7 +59,7 @@ def _last(replies: list[Any]) -> Any:
 
 
 _SPREAD: Final[dict[Any, _Spread]] = {
-    b"MGET": _Spread(b"GET", 1, VALUE, list),
+    b"MGET": _Spread(b"GET", 1, VALUE, list, foreign_is_missing=True),
     b"MSET": _Spread(b"SET", 2, WORD, _last),
     b"DEL": _Spread(b"DEL", 1, NUMBER, sum),
     b"UNLINK": _Spread(b"UNLINK", 1, NUMBER, sum),
@@ -198,6 +200,7 @@ class ClusterClient(Client):
         slots = list(map(slot_of, keys))
         del words, keys
         call = ClusterCall(self.cluster, kind, slots, packed, spread.expects, until)
+        call.foreign_is_missing = spread.foreign_is_missing
         del packed
         return spread.merge(await self._complete(call))
 

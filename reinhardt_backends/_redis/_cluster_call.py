@@ -81,6 +81,7 @@ class ClusterCall:
         moved: A node that owns a slot which the map gave to another one.
         pause: Seconds to wait before the next attempt.
         wants_map: Whether another map may help.
+        foreign_is_missing: Whether a key that holds another type counts as missing.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class ClusterCall:
         self.moved: Member | None = None
         self.pause = 0.0
         self.wants_map = False
+        self.foreign_is_missing = False
         #: What is raised if there is no time for another attempt, or no sense in one.
         self._error: BackendError | None = None
         self._is_over = False
@@ -179,7 +181,10 @@ class ClusterCall:
             self.history(exchange.member).succeeded()
 
     def _goes_on(self, position: int, reply: Refusal, member: Member) -> bool:
-        """Return whether a refusal says how the command can be sent again at once."""
+        """Return whether a refusal says how the command can be sent again at once, or is as good as a reply."""
+        if self.foreign_is_missing and str(reply).startswith("WRONGTYPE"):
+            self.replies[position] = None
+            return True
         redirection = redirection_in(reply)
         if redirection is None:
             script = with_source(self._commands[position]) if is_unknown_script(reply) else None

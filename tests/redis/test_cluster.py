@@ -104,3 +104,14 @@ def test_components_work_after_any_prefix(cluster: Cluster, start: str) -> None:
         with SyncLock(verbs, "n", ttl=10):
             assert SyncThrottle(verbs, "5/s").allow("k")
         verbs.clear()
+
+
+def test_many_keys_are_read_over_one_that_holds_another_type(cluster: Cluster) -> None:
+    """As ``MGET`` does on one server."""
+    backend = RedisBackend(cluster.url, prefix=prefix())
+    with SyncBackend(backend) as verbs:
+        verbs.set_many({"a": 1, "b": 2, "c": 3})
+        verbs.delete("b")
+        cluster.command("RPUSH", backend._prefix + "b", "x")
+        assert verbs.get_many(["a", "b", "c"]) == {"a": 1, "c": 3}
+        verbs.clear()
