@@ -44,4 +44,9 @@ def reach(address_map: AddressMap | None, announced: Address) -> Address:
         if isinstance(host, str) and isinstance(port, int) and 1 <= port <= 65535:
             return host, port
         failed = "no (host, port)"
-    raise BackendConnectionError(f"address_map does not map {announced[0]}:{announced[1]}: {failed}")
+    raise BackendConnectionError(f"address_map does not map {written(*announced)}: {failed}")
+
+
+def written(host: str, port: int) -> str:
+    """Return an address as messages and urls have it; one of IPv6 is in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -162,8 +162,10 @@ class Client:
     def store_info(self) -> StoreInfo:
         """Return what the store is, for spans and metrics."""
         options = self._server.options
-        if options.path is not None or options.sentinels is not None:
-            return StoreInfo("redis", options.location, None, options.db)
+        if options.sentinels is not None:
+            return StoreInfo("redis", options.sentinels.service, None, options.db)
+        if options.path is not None:
+            return StoreInfo("redis", options.path, None, options.db)
         return StoreInfo("redis", options.host, options.port, options.db)
 
     def stats(self) -> BackendStats:

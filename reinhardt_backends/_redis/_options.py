@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any, ClassVar, Final
 
 from .._types import Secret, check_seconds
-from ._addresses import AddressMap
+from ._addresses import AddressMap, written
 from ._tls import TLS_OPTIONS, context_from
 
 DEFAULT_PORT: Final = 6379
@@ -182,7 +182,7 @@ class Options:
             return f"service {self.sentinels.service!r}"
         if self.path is not None:
             return self.path
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return written(self.host, self.port)
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> Options:

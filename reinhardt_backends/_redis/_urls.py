@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import unquote, unquote_plus
 
 from .._types import Secret
-from ._addresses import check_address_map
+from ._addresses import check_address_map, written
 from ._options import DEFAULT_PORT, Options, Sentinels, check_encodes, client_settings, hide
 
 if TYPE_CHECKING:
@@ -63,9 +63,8 @@ class SeedUrl:
     def for_one(self, path: str) -> str:
         """Return the url of the first seed alone, with the same user, password and options and another path."""
         host, port = self.seeds[0]
-        place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         query = self._query.reveal()
-        return f"{self._scheme}://{self._user.reveal()}{place}{path}{'?' if query else ''}{query}"
+        return f"{self._scheme}://{self._user.reveal()}{written(host, port)}{path}{'?' if query else ''}{query}"
 
 
 def split_seeds(url: Secret[str], default_port: int) -> SeedUrl | ValueError:

@@ -15,6 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.credentials import UsernamePasswordCredentialProvider
 
+from reinhardt_backends import BackendConnectionError
+from reinhardt_backends._redis._addresses import reach
 from reinhardt_backends._redis._options import Options, _read_url
 from reinhardt_backends._types import Secret
 
@@ -270,3 +272,12 @@ def test_a_client_of_sentinels_is_refused() -> None:
 
     with pytest.raises(TypeError, match="sentinel"):
         Options.from_client(Sentinel([("localhost", 1)]).master_for("x"))
+
+
+def test_an_address_of_ipv6_is_in_brackets_in_every_message() -> None:
+    def fails(address: tuple[str, int]) -> tuple[str, int]:
+        raise OSError
+
+    assert Options.from_url("redis://[::1]:7000").location == "[::1]:7000"
+    with pytest.raises(BackendConnectionError, match=r"does not map \[::1\]:7000"):
+        reach(fails, ("::1", 7000))
