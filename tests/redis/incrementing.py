@@ -32,7 +32,8 @@ class Callers:
 
     def __init__(self, runtime: str, url: str, count: int, **options: Any) -> None:
         self.runtime = runtime
-        self.backend = RedisBackend(url, prefix=f"{runtime}:", client_name=runtime, **options)
+        # Counters that were deleted may be back after a failover, so their names are new each time.
+        self.backend = RedisBackend(url, prefix=f"{runtime}{time.monotonic_ns()}:", client_name=runtime, **options)
         self.acknowledged = [0] * count
         self.unknown = [0] * count
         self.failed: Counter[str] = Counter()
