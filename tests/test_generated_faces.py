@@ -262,11 +262,3 @@ def test_text_that_is_not_ascii_is_cut_at_the_right_place(copy: Path) -> None:
     assert '"""Return whether ``key`` lives; ¿ß?."""\n' in text
     assert 'def scan(self, prefix: str = "ä") -> Iterator[str]:' in text
     ast.parse(text)
-
-
-def test_a_signature_takes_one_line_where_it_fits() -> None:
-    assert _generate.joined("def f(\n        self, a: int\n    ) -> int:") == "def f(self, a: int) -> int:"
-    long = f"def f(\n        self, {'a' * 110}: int\n    ) -> int:"
-    assert _generate.joined(long) == long
-    trailing = "def f(\n        self,\n        a: int,\n    ) -> int:"
-    assert _generate.joined(trailing) == trailing

@@ -4,22 +4,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Self, overload
-
 from .._backend._backend import Backend
 from .._backend._events import Listener
-from .._backend._overloads import D, T
+from .._backend._overloads import D
+from .._backend._overloads import T
 from .._backend._stats import BackendStats
 from .._backend._views import Namespace
-from .._blocking import BackendFace, drive, drive_each
+from .._blocking import BackendFace
+from .._blocking import drive
+from .._blocking import drive_each
 from .._memory._backend import MemoryBackend
-from .._types import TTL, JSONValue, KeepTTL
+from .._types import JSONValue
+from .._types import KeepTTL
+from .._types import TTL
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from typing import Any
+from typing import Self
+from typing import TYPE_CHECKING
+from typing import overload
 
 if TYPE_CHECKING:
+    from pydantic import AnyUrl
+    from pydantic import TypeAdapter
     from types import TracebackType
-
-    from pydantic import AnyUrl, TypeAdapter
     from typing_extensions import TypeForm
 
 

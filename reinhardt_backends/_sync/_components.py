@@ -4,25 +4,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, cast, overload
-
 from .._backend import Backend
-from .._blocking import Face, blocking_target, drive
-from .._cache._cache import Cache, CacheErrorPolicy, Default, Factory, Keep, TTLOf, Value
+from .._blocking import Face
+from .._blocking import blocking_target
+from .._blocking import drive
+from .._cache._cache import Cache
+from .._cache._cache import CacheErrorPolicy
+from .._cache._cache import Default
+from .._cache._cache import Factory
+from .._cache._cache import Keep
+from .._cache._cache import TTLOf
+from .._cache._cache import Value
 from .._cache._cached import SyncCachedDecorator
 from .._lock._lock import Lock
-from .._session._session import Data, Session, SessionInfo, SessionLike
+from .._session._session import Data
+from .._session._session import Session
+from .._session._session import SessionInfo
+from .._session._session import SessionLike
 from .._session._store import SessionStore
 from .._throttle._limit import SyncLimitDecorator
 from .._throttle._limiters import Algorithm
 from .._throttle._rates import Rate
 from .._throttle._result import ThrottleResult
-from .._throttle._throttle import Throttle, ThrottleErrorPolicy
-from .._types import MISSING, TTL
+from .._throttle._throttle import Throttle
+from .._throttle._throttle import ThrottleErrorPolicy
+from .._types import MISSING
+from .._types import TTL
 from ._backend import SyncBackend
+from collections.abc import Callable
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any
+from typing import Generic
+from typing import Literal
+from typing import Self
+from typing import TYPE_CHECKING
+from typing import cast
+from typing import overload
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -414,11 +433,7 @@ class SyncCache(Face[Cache]):
             SerializationError: The value cannot be stored, or could not be read back as ``type``.
             RuntimeError: The factory asks for the very key that it computes.
         """
-        return drive(
-            self._target.get_or_set(
-                key, factory, type, ttl=ttl, stale=stale, stale_on_error=stale_on_error, tags=tags, keep=keep
-            )
-        )
+        return drive(self._target.get_or_set(key, factory, type, ttl=ttl, stale=stale, stale_on_error=stale_on_error, tags=tags, keep=keep))
 
     @overload
     def refresh(
@@ -534,12 +549,7 @@ class SyncCache(Face[Cache]):
                 return annotation cannot be resolved or validated.
             ValueError: A template cannot be read, names something that is no parameter, or is that of another function.
         """
-        return cast(
-            "SyncCachedDecorator",
-            self._target.cached(
-                key=key, ttl=ttl, type=type, stale=stale, stale_on_error=stale_on_error, tags=tags, keep=keep
-            ),
-        )
+        return cast("SyncCachedDecorator", self._target.cached(key=key, ttl=ttl, type=type, stale=stale, stale_on_error=stale_on_error, tags=tags, keep=keep))
 
     def invalidate(self, key: str) -> None:
         """Remove what is kept under ``key``. Callers that ask from now on get what was computed from now on.

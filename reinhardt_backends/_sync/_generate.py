@@ -12,38 +12,24 @@ so a subclass of the face calls the plain functions, and another does so for a n
 
 from __future__ import annotations
 
-import argparse
 import ast
 import difflib
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 PACKAGE: Final = Path(__file__).resolve().parent.parent
-WIDTH: Final = 120
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-@dataclass(frozen=True)
-class Target:
-    """A class that gets a blocking face, which is called ``Sync`` and its name.
-
-    Attributes:
-        path: The file that it is in.
-        name: Its name.
-    """
+class Target(NamedTuple):
+    """A class that gets a blocking face, called ``Sync`` and its name: the file that it is in, and its name."""
 
     path: str
     name: str
-
-    @property
-    def face(self) -> str:
-        """The name of the face."""
-        return f"Sync{self.name}"
 
 
 BACKEND: Final = Target("_backend/_backend.py", "Backend")
@@ -202,7 +188,7 @@ class Method:
                     edits[self.source.span(name)] = new
         kept = [text for text in self.decorators if not text.startswith("abstract")]
         header = self.source.cut(start, stop, edits).rstrip()
-        return "".join(f"    @{decorator}\n" for decorator in kept) + "    " + joined(header)
+        return "".join(f"    @{decorator}\n" for decorator in kept) + "    " + header
 
     def arguments(self, without: frozenset[str] = frozenset()) -> str:
         """Return the arguments as a call passes them on."""
@@ -253,11 +239,11 @@ class Method:
         """Return the expression that calls the asynchronous method and drives what it returns."""
         call = f"self._target.{self.name}({arguments})"
         if isinstance(self.node, ast.AsyncFunctionDef):
-            return fitted("drive", call)
+            return f"drive({call})"
         if self.returns == "AsyncIterator":
-            return fitted("drive_each", call)
+            return f"drive_each({call})"
         # What it returns was made for the calling thread, and the asynchronous source cannot say so.
-        return fitted("cast", f'"{BLOCKING[self.returns]}"', call) if self.returns in BLOCKING else call
+        return f'cast("{BLOCKING[self.returns]}", {call})' if self.returns in BLOCKING else call
 
     def plain_call(self) -> ast.Call | None:
         """Return the call of a plain function of the object, if that is all this method does.
@@ -271,32 +257,6 @@ class Method:
         if not isinstance(call, ast.Call) or not ast.unparse(call.func).startswith("self."):
             return None
         return call if all(isinstance(argument, ast.Name) for argument in call.args) else None
-
-
-def fitted(function: str, *arguments: str) -> str:
-    """Return a call for a ``return`` statement, wrapped as the formatter would have it."""
-    line = f"{function}({', '.join(arguments)})"
-    if len(f"        return {line}") <= WIDTH:
-        return line
-    indented = [f"            {_broken(argument)}{',' * (len(arguments) > 1)}\n" for argument in arguments]
-    return f"{function}(\n{''.join(indented)}        )"
-
-
-def _broken(call: str) -> str:
-    """Return an argument of a call, as the formatter would have it: if it is too long, its own arguments are apart."""
-    if len(call) + 12 < WIDTH:
-        return call
-    function, _, arguments = call.removesuffix(")").partition("(")
-    return f"{function}(\n                {arguments}\n            )"
-
-
-def joined(header: str) -> str:
-    """Return a signature on one line if it fits there, as the formatter would have it."""
-    lines = [line.strip() for line in header.splitlines()]
-    if len(lines) < 3 or lines[-2].endswith(",") or "#" in header:
-        return header
-    line = lines[0] + " ".join(lines[1:-1]) + lines[-1]
-    return line if len(line) + 4 <= WIDTH else header
 
 
 def methods(source: Source, node: ast.ClassDef, faces: dict[str, str]) -> list[Method]:
@@ -318,7 +278,7 @@ def component_face(target: Target, source: Source, node: ast.ClassDef) -> str:
     doc = source.docstring(node, " " * 4)
     head = f"{doc}\n    __slots__ = ()\n\n" if doc else "    __slots__ = ()\n\n"
     return (
-        f"class {target.face}(Face[{target.name}{generic.removeprefix('Generic')}]{generic and f', {generic}'}):\n"
+        f"class Sync{target.name}(Face[{target.name}{generic.removeprefix('Generic')}]{generic and f', {generic}'}):\n"
         f"{head}{method.signature()}\n{source.docstring(init, ' ' * 8)}"
         f"        super().__init__(\n            {target.name}(\n{passed}            )\n        )\n\n"
     )
@@ -334,11 +294,11 @@ def backend_faces(directory: Path, verbs: list[Method]) -> str:
     calls = [(method, ast.unparse(call)) for method, call in plain if call is not None and method.name in names]
     head = "    __slots__ = ()\n\n"
     parts = [
-        f"class {BACKEND.face}({BASE.name}, over={BACKEND.name}):\n{doc}\n{head}",
+        f"class Sync{BACKEND.name}({BASE.name}, over={BACKEND.name}):\n{doc}\n{head}",
         *(verb.text() for verb in verbs),
-        f"\nclass SyncMemory({BACKEND.face}, over={MEMORY.name}):\n{head}",
+        f"\nclass SyncMemory(Sync{BACKEND.name}, over={MEMORY.name}):\n{head}",
         *(direct(method, call) for method, call in calls),
-        f"\nclass SyncMemoryNamespace({BACKEND.face}, over=Namespace):\n{head}",
+        f"\nclass SyncMemoryNamespace(Sync{BACKEND.name}, over=Namespace):\n{head}",
         *(
             direct(method, call.replace("(key", "(self._namespace._full(key)"))
             for method, call in calls
@@ -355,36 +315,22 @@ def direct(method: Method, call: str) -> str:
 
 
 def write_imports(body: str, known: dict[str, tuple[str, bool]]) -> str:
-    """Return the import statements for what ``body`` uses, in the order that ruff wants."""
+    """Return an import statement for each name that ``body`` uses and does not define."""
     tree = ast.parse(body)
     defined = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} - defined
-    wanted = {name: known[name] for name in used if name in known}
-    if any(checking for _, checking in wanted.values()):
-        wanted["TYPE_CHECKING"] = ("typing", False)
-    runtime, checked = (_import_lines(wanted, checking=checking) for checking in (False, True))
-    indented = "".join(f"    {line}" if line.strip() else line for line in checked.splitlines(keepends=True))
-    return runtime + (indented and f"\nif TYPE_CHECKING:\n{indented}")
-
-
-def _import_lines(wanted: dict[str, tuple[str, bool]], *, checking: bool) -> str:
-    modules: dict[str, list[str]] = {}
-    for name, (module, only_checked) in wanted.items():
-        if only_checked is checking:
-            # As a file in the folder ``_sync`` spells it.
-            here = module.removeprefix("._sync") if module.startswith("._sync.") else module.replace(".", "..", 1)
-            modules.setdefault(here if module.startswith(".") else module, []).append(name)
-    sections: list[list[str]] = [[], [], []]
-    for module in sorted(modules, key=str.lower):
-        names = sorted(modules[module], key=lambda name: (not (name.isupper() and len(name) > 1), name.islower(), name))
-        section = 2 if module.startswith(".") else module.partition(".")[0] not in sys.stdlib_module_names
-        sections[section].append(f"from {module} import {', '.join(names)}\n")
-    return "\n".join("".join(section) for section in sections if section)
+    lines: dict[bool, list[str]] = {False: ["from typing import TYPE_CHECKING"], True: []}
+    for name in used & known.keys():
+        module, checking = known[name]
+        # As a file in the folder ``_sync`` spells it.
+        here = module.removeprefix("._sync") if module.startswith("._sync.") else re.sub(r"^\.", "..", module)
+        lines[checking].append(f"{'    ' * checking}from {here} import {name}")
+    return "\n".join([*sorted(lines[False]), "", "if TYPE_CHECKING:", *sorted(lines[True])])
 
 
 def generate(directory: Path = PACKAGE, targets: tuple[Target, ...] = (BACKEND,)) -> str:
     """Return the text of a file of faces for the source in ``directory``."""
-    faces = {target.name: target.face for target in targets}
+    faces = {target.name: f"Sync{target.name}" for target in targets}
     known = {name: (module, False) for name, module in PROVIDED.items()}
     parts: list[str] = []
     for target in targets:
@@ -406,17 +352,13 @@ def generate(directory: Path = PACKAGE, targets: tuple[Target, ...] = (BACKEND,)
         f"# Generated from {', '.join(paths)}. Do not edit.\n"
         "# Change those, and run python -m reinhardt_backends._sync._generate\n"
         '"""The blocking faces: what is asynchronous elsewhere, for code that does not await."""\n\n'
-        f"from __future__ import annotations\n\n{write_imports(body, known)}\n\n{body}"
+        f"from __future__ import annotations\n\n{write_imports(body, known)}\n\n\n{body}"
     )
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Write the files, or with ``--check`` compare them, and return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m reinhardt_backends._sync._generate", description=f"Generate {' and '.join(OUTPUTS)}."
-    )
-    parser.add_argument("--check", action="store_true", help="change nothing; fail if a file is not up to date")
-    check: bool = parser.parse_args(arguments).check
+    check = "--check" in (sys.argv[1:] if arguments is None else arguments)
     stale = [name for name, targets in OUTPUTS.items() if not _settle(name, generate(PACKAGE, targets), check=check)]
     for name in stale:
         sys.stderr.write(f"{name} is not what the source makes: run python -m reinhardt_backends._sync._generate\n")
