@@ -150,6 +150,7 @@ async def test_litestar_sets_and_clears_the_session(store: SessionStore[Any]) ->
     app = litestar.Litestar(
         [litestar.get("/set")(set_it), litestar.get("/clear")(clear_it)],
         middleware=[DefineMiddleware(SessionMiddleware, store=store)],
+        logging_config=None,
         openapi_config=None,
     )
     cookie = await cookie_of(store)
