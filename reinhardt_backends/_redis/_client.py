@@ -2,8 +2,7 @@
 
 A ``Client`` is what one backend object holds. It finds the connection of the loop that runs the caller, sends, and
 returns the reply; failures are handled by the rules of ``_retry``. Its blocking twin does the same with a connection
-from the pool, and never suspends. A client picks its connection by loop alone, since one standalone server has every
-key.
+from the pool, and never suspends. This client has one server for all keys; that of a cluster is in ``_cluster``.
 """
 
 from __future__ import annotations
