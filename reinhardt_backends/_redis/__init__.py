@@ -6,7 +6,8 @@ The life of a call:
 2. ``_client``: ``Client.call`` packs the command, sets the *deadline* of the call, and finds the connection of the
    running loop (``_connections``: ``Node``, ``LoopConnections``, ``SharedConnection``) or of the thread (``_pool``).
 3. ``_handshake.open_link`` connects if need be; ``_source.Source`` repeats that during an outage.
-4. ``_link.Link.exchange`` (``begin``, then ``finish``) appends bytes and a slot (``_mux.Mux.append``), then writes, reads or parks (``_io``).
+4. ``_link.Link.exchange`` begins, by appending bytes and a slot (``_mux.Mux.append``), and finishes: it writes, reads
+   or parks (``_io``).
 5. ``Mux.hand_out`` gives each reply to the oldest slot, and the verb decodes it.
 
 - *Deadline*: the leader arms one timer for the earliest (``Link._lead``); ``Mux.expire`` ends the late calls.
