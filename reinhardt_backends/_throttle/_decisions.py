@@ -39,8 +39,8 @@ def step_for(algorithm: str, rates: tuple[Rate, ...], cost: int, *, brief: bool)
     decide = _decide_one if len(rates) == 1 else _decide_several
     return KeyStep(
         f"throttle by {algorithm}",
-        script_for(formulas, len(rates), brief=brief),
-        (pack_limits(cost, limits),),
+        script_for(formulas, len(rates)),
+        (pack_limits(cost, limits, brief=brief),),
         decide(formulas, limits, cost, brief),
     )
 

@@ -1,8 +1,8 @@
 """The decisions of a throttle in Lua, for Redis: those of ``_decisions.py``, on the server's clock.
 
-A script is made for an algorithm, a number of rates, and one of the two kinds of answer. Its only argument has the
-cost, and limit, period and burst of each rate, as doubles: one call unpacks them, while each number in text would need
-a call of its own. For the same reason the state is packed.
+A script is made for an algorithm and a number of rates. Its only argument has the kind of answer, the cost, and limit,
+period and burst of each rate, as doubles: one call unpacks them, while each number in text would need a call of its
+own. For the same reason the state is packed.
 
 On a clock that was not set back, as almost always, the rates are written out, with no table and no loop. The rest of
 the script is for any clock.
@@ -39,9 +39,9 @@ end
 _WRITTEN_OUT_BRIEF: Final = """
 do
   local tag, latest, lag, STATES = 0, real, 0
-  local cost, LIMITS = struct.unpack('LIMITS_LAYOUT', ARGV[1])
+  local brief, cost, LIMITS = struct.unpack('LIMITS_LAYOUT', ARGV[1])
   if value then tag, latest, lag, STATES = struct.unpack('LAYOUT', value) end
-  if tag == 0 and real >= latest and lag == 0 and cost > 0 then
+  if brief == 1 and tag == 0 and real >= latest and lag == 0 and cost > 0 then
     local now, wanted, kept, reset = real, cost, 0
     DECISIONS
     redis.call('SET', KEYS[1], struct.pack('LAYOUT', 0, now, 0, STATES), 'PX', kept - kept % 1 + 1)
@@ -61,9 +61,9 @@ _DECISION_BRIEF: Final = """
 _ONE_FULL: Final = """
 do
   local tag, latest, lag, a, b, c = 0, real, 0
-  local cost, limit, period, burst = struct.unpack('LIMITS_LAYOUT', ARGV[1])
+  local brief, cost, limit, period, burst = struct.unpack('LIMITS_LAYOUT', ARGV[1])
   if value then tag, latest, lag, NUMBERS = struct.unpack('LAYOUT', value) end
-  if tag == 0 and real >= latest and lag == 0 then
+  if brief == 0 and tag == 0 and real >= latest and lag == 0 then
     local now, wanted = real, math.abs(cost)
     CURRENT
     local wait, left, refill = wait_for(now, limit, period, burst, a, b, c, wanted)
@@ -84,14 +84,14 @@ _ANY_CLOCK: Final = """
 local limits = {struct.unpack('LIMITS_LAYOUT', ARGV[1])}
 local stored = value and {struct.unpack('LAYOUT', value)} or {}
 if stored[1] ~= 0 then stored = {} end
-local cost = limits[1]
+local brief, cost = limits[1], limits[2]
 local wanted, now = math.abs(cost), real
 local latest, lag = stored[2] or now, stored[3] or 0
 local lag_before = lag
 READ
 local states, waits, horizons, allowed = {}, {}, {}, 1
 for i = 1, COUNT do
-  local limit, period, burst = unpack(limits, 3 * i - 1, 3 * i + 1)
+  local limit, period, burst = unpack(limits, 3 * i, 3 * i + 2)
   local a, b, c = unpack(stored, (i - 1) * WIDTH + 4, i * WIDTH + 3)
   local horizon = HORIZON
   if lag > 0 and real >= latest and real >= base + horizon then a = nil end
@@ -110,7 +110,7 @@ end
 local counts = allowed == 1 and cost > 0
 local numbers, kept, answer = {}, 0, {allowed}
 for i = 1, COUNT do
-  local limit, period, burst = unpack(limits, 3 * i - 1, 3 * i + 1)
+  local limit, period, burst = unpack(limits, 3 * i, 3 * i + 2)
   local a, b, c = unpack(states[i], 1, WIDTH)
   if counts then SPEND end
   local reset, left, refill = RESET
@@ -129,7 +129,7 @@ if counts or lag ~= lag_before then
     redis.call('SET', KEYS[1], text, 'KEEPTTL')
   end
 end
-return ANSWER
+return brief == 1 and allowed or answer
 """
 
 
@@ -138,18 +138,18 @@ def layout(numbers: int) -> str:
     return f"<x{numbers + 2}d"
 
 
-def pack_limits(cost: int, limits: list[tuple[int, int, int]]) -> bytes:
-    """Return the argument of the script: the cost, and limit, period and burst of each rate."""
-    return pack(f"<{1 + 3 * len(limits)}d", cost, *[number for limit in limits for number in limit])
+def pack_limits(cost: int, limits: list[tuple[int, int, int]], *, brief: bool) -> bytes:
+    """Return the argument of the script: 1 for a brief answer, the cost, and limit, period and burst of each rate."""
+    return pack(f"<{2 + 3 * len(limits)}d", brief, cost, *[number for limit in limits for number in limit])
 
 
 @lru_cache
-def script_for(algorithm: Algorithm, count: int, *, brief: bool) -> str:
-    """Return the script for so many rates, with an answer of 1 or 0 if it is ``brief``, otherwise of all numbers."""
+def script_for(algorithm: Algorithm, count: int) -> str:
+    """Return the script for so many rates."""
     width, lua = algorithm.width, algorithm.lua
     numbers = ", ".join("abc"[:width])
     words = {
-        "LIMITS_LAYOUT": "<" + "d" * (3 * count + 1),
+        "LIMITS_LAYOUT": "<" + "d" * (3 * count + 2),
         "LAYOUT": "<B" + "d" * (width * count + 2),
         "LIMITS": ", ".join(f"limit{i}, period{i}, burst{i}" for i in range(1, count + 1)),
         "STATES": ", ".join(_of_rate(numbers, i) for i in range(1, count + 1)),
@@ -166,15 +166,16 @@ def script_for(algorithm: Algorithm, count: int, *, brief: bool) -> str:
         "RESET": lua.reset,
         "LEFT": lua.left,
         "HORIZON": lua.horizon,
-        "ANSWER": "allowed" if brief else "answer",
     }
     decision = _filled(_DECISION_BRIEF, words)
     words["DECISIONS"] = "".join(_of_rate(decision, i) for i in range(1, count + 1)).strip()
-    parts = [_READ, _WAIT, _ANY_CLOCK]
-    if brief and count <= _MOST_WRITTEN_OUT:
-        parts.insert(1, _WRITTEN_OUT_BRIEF)
-    elif not brief and count == 1:
-        parts.insert(2, _ONE_FULL)
+    parts = (
+        _READ,
+        _WRITTEN_OUT_BRIEF if count <= _MOST_WRITTEN_OUT else "",
+        _WAIT,
+        _ONE_FULL if count == 1 else "",
+        _ANY_CLOCK,
+    )
     return _filled("".join(parts), words)
 
 
