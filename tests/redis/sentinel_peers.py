@@ -34,6 +34,11 @@ class Told:
         self._listener = Listener(self._serve)
         self.port = self._listener.port
 
+    @property
+    def accepted(self) -> int:
+        """How many connections were accepted."""
+        return self._listener.accepted
+
     def _serve(self, connection: socket.socket) -> None:
         if self.silent:
             self._ending.wait(20)

@@ -42,6 +42,8 @@ OFTEN = 0.2
 @pytest.fixture(autouse=True)
 def _ask_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_sentinel, "REVIEW", OFTEN)
+    # On a busy machine a peer that is about to answer may take longer than a real Sentinel is given.
+    monkeypatch.setattr(_sentinel, "PATIENCE", 5.0)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +92,7 @@ async def test_now_and_then_one_call_asks_and_all_follow(at: Runtime, pair: tupl
         began = time.monotonic()
         while b"moved" not in values(new, f"{at.name}:k"):
             await backend.set("k", "moved")
-            assert time.monotonic() - began < OFTEN + 2
+            assert time.monotonic() - began < OFTEN + 8
             await at.sleep(0.02)
         await backend.set("k", "again")
         assert b"again" in values(new, f"{at.name}:k")
@@ -121,7 +123,7 @@ def test_a_call_in_flight_ends_normally_when_its_primary_is_replaced(pair: tuple
 @on_every_runtime
 async def test_a_silent_primary_that_was_replaced_loses_its_connection(at: Runtime) -> None:
     with running() as old, running() as new, telling(old) as peers:
-        backend = at.open(url_of(peers), prefix="", timeout=4)
+        backend = at.open(url_of(peers), prefix="", timeout=10)
         await backend.set("k", 1)
         new.command("SET", "k", "2")
         os.kill(old.pid, signal.SIGSTOP)
@@ -141,14 +143,14 @@ async def test_a_silent_primary_that_was_replaced_loses_its_connection(at: Runti
         assert (read[1], write[1]) == (2, None)
         assert values(new, "other") == b"$1\r\n3\r\n"
         assert isinstance(once[1], OutcomeUnknownError) or (at.name == "blocking" and once[1] == 1)
-        assert max(read[0], write[0], once[0]) < 3
+        assert max(read[0], write[0], once[0]) < 8
 
 
 @on_every_runtime
 async def test_a_replica_is_never_used_and_waited_for(at: Runtime, pair: tuple[Server, Server]) -> None:
     old, new = pair
     with telling(old) as peers:
-        backend = at.open(url_of(peers), prefix=f"{at.name}:", timeout=4)
+        backend = at.open(url_of(peers), prefix=f"{at.name}:", timeout=10)
         assert await backend.increment("n") == 1
         # Its clients keep their connections, and are refused with READONLY.
         old.command("REPLICAOF", "127.0.0.1", str(free_port()))
@@ -159,19 +161,19 @@ async def test_a_replica_is_never_used_and_waited_for(at: Runtime, pair: tuple[S
 
         results = await at.together(lambda: timed(backend.increment("n", by=5)), promote)
         assert results[0][1] == 5
-        assert 0.5 < results[0][0] < 3
+        assert 0.5 < results[0][0] < 8
         old.command("REPLICAOF", "NO", "ONE")
 
 
 @on_every_runtime
 async def test_a_service_that_no_sentinel_knows_is_named(at: Runtime) -> None:
     with telling(None, None) as peers:
-        backend = at.open(url_of(peers, "wrong%20name"), timeout=3)
+        backend = at.open(url_of(peers, "wrong%20name"), timeout=20)
         took, error = await timed(backend.ping())
         assert type(error) is BackendConnectionError
         assert "no Sentinel watches a service 'wrong name'" in str(error)
         assert all(f"127.0.0.1:{one.port}" in str(error) for one in peers)
-        assert took < 1
+        assert took < 8
 
 
 @on_every_runtime
@@ -196,33 +198,33 @@ async def test_sentinels_that_are_dead_or_lie_do_not_matter(at: Runtime, pair: t
 
 
 @on_every_runtime
-async def test_a_sentinel_that_hangs_costs_half_a_second_once(at: Runtime, pair: tuple[Server, Server]) -> None:
+async def test_a_sentinel_that_hangs_is_not_asked_again_for_some_time(
+    at: Runtime, pair: tuple[Server, Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_sentinel, "PATIENCE", 0.3)
     with telling(pair[0], pair[0]) as peers, telling(None) as (hanging,):
         hanging.silent = True
-        backend = at.open(url_of([*peers, hanging]), prefix=f"{at.name}:")
-        slow = []
-        end = time.monotonic() + 1.5
+        backend = at.open(url_of([*peers, hanging]), prefix=f"{at.name}:", timeout=20)
+        end = time.monotonic() + 5 * OFTEN
         while time.monotonic() < end:
-            took, error = await timed(backend.set("k", 1))
-            assert error is None
-            if took > 0.4:
-                slow.append(took)
+            await backend.set("k", 1)
             await at.sleep(0.02)
-        assert len(slow) <= 1
-        # A view with a short deadline keeps most of it.
-        assert await backend.with_timeout(0.2).get("k", int) == 1
+        assert hanging.accepted == 1
+        # A question takes a quarter of what the call has left at most.
+        assert await backend.with_timeout(2).get("k", int) == 1
 
 
 @on_every_runtime
-async def test_no_sentinel_answers(at: Runtime) -> None:
+async def test_no_sentinel_answers(at: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
     with telling(None, None) as peers:
         for one in peers:
             one.silent = True
+        monkeypatch.setattr(_sentinel, "PATIENCE", 0.2)
         backend = at.open(url_of(peers), timeout=0.8)
         took, error = await timed(backend.get("k"))
         assert isinstance(error, BackendConnectionError)
         assert "no Sentinel says where service 'main' is" in str(error) or isinstance(error, BackendTimeoutError)
-        assert took < 2
+        assert took < 8
         # Nothing was sent, and a write says so.
         assert not isinstance((await timed(backend.increment("n")))[1], OutcomeUnknownError)
 
@@ -241,10 +243,11 @@ async def test_closing_ends_calls_that_wait_for_sentinels(at: Runtime) -> None:
         results = await at.together(*calls, close)
         for took, error in results[:2]:
             assert isinstance(error, BackendClosedError)
-            assert took < 3
+            assert took < 15
 
 
-def test_loops_and_threads_share_one_answer(pair: tuple[Server, Server]) -> None:
+def test_loops_and_threads_share_one_answer(pair: tuple[Server, Server], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_sentinel, "REVIEW", 60.0)
     with telling(pair[0]) as (peer,):
         backend = RedisBackend(url_of([peer]), prefix="shared:")
         face = SyncBackend(backend)
@@ -277,14 +280,15 @@ def test_loops_and_threads_share_one_answer(pair: tuple[Server, Server]) -> None
         assert face.get("n", int) == 18
         face.close()
         face.close()
-        assert peer.asked <= 3
+        assert peer.asked == 1
         pair[0].command("DEL", "shared:n")
 
 
 def test_the_number_of_questions_does_not_grow_with_the_callers(pair: tuple[Server, Server]) -> None:
     with telling(pair[0]) as (peer,):
         face = SyncBackend(RedisBackend(url_of([peer]), prefix="paced:"))
-        end = time.monotonic() + 0.9
+        began = time.monotonic()
+        end = began + 0.9
 
         def calls() -> None:
             while time.monotonic() < end:
@@ -292,7 +296,7 @@ def test_the_number_of_questions_does_not_grow_with_the_callers(pair: tuple[Serv
 
         with in_thread(calls), in_thread(calls):
             calls()
-        assert 3 <= peer.asked <= 6
+        assert 2 <= peer.asked <= 2 + (time.monotonic() - began) / OFTEN
         face.close()
 
 

@@ -59,7 +59,7 @@ def secured(authority: Authority) -> Iterator[Sentinels]:
 
 def _options(authority: Authority, **others: Any) -> dict[str, Any]:
     right = {"password": SERVERS, "sentinel_password": WATCHERS}
-    return {**right, "ssl_context": authority.client_context(), "timeout": 2.0, **others}
+    return {**right, "ssl_context": authority.client_context(), "timeout": 20.0, **others}
 
 
 def _tls(group: Sentinels) -> str:
@@ -98,7 +98,7 @@ async def test_wrong_passwords_are_authentication_errors_that_show_none(
     took, error = await timed(backend.increment("n"))
     assert type(error) is AuthenticationError
     assert text in str(error)
-    assert took < 1.5
+    assert took < 10
     shown = frames_text(error) + caplog.text + repr(backend)
     for secret in ("s3cr3t", "s3cr:t", "watchers", "servers"):
         assert secret not in shown
