@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from limits.storage import SlidingWindowCounterSupport, Storage
+from limits.storage.base import TimestampedSlidingWindow
 
 from . import Backend, BackendError, SyncBackend
 from .limits_aio import AsyncBackendStorage
@@ -22,7 +23,7 @@ from .limits_windows import SCHEMES, Counts, Windows, expires_at, namespace_of
 __all__ = ["AsyncBackendStorage", "BackendStorage"]
 
 
-class BackendStorage(Storage, SlidingWindowCounterSupport):
+class BackendStorage(Storage, SlidingWindowCounterSupport, TimestampedSlidingWindow):
     """A storage for blocking code."""
 
     STORAGE_SCHEME = SCHEMES

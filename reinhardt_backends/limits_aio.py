@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from limits.aio.storage import SlidingWindowCounterSupport, Storage
+from limits.storage.base import TimestampedSlidingWindow
 
 from . import Backend, BackendError
 from .limits_windows import ASYNC_SCHEMES, Counts, Windows, expires_at, namespace_of
 
 
-class AsyncBackendStorage(Storage, SlidingWindowCounterSupport):
+class AsyncBackendStorage(Storage, SlidingWindowCounterSupport, TimestampedSlidingWindow):
     """A storage for asynchronous code, otherwise as ``BackendStorage``."""
 
     STORAGE_SCHEME = ASYNC_SCHEMES
