@@ -59,6 +59,7 @@ HANDLED = {
     "_values/_readers.py _cached_reader": "lru_cache of a pure function: atomic, or computed twice",
     "_values/_untyped.py _cached_check": "lru_cache of a pure function: atomic, or computed twice",
     "_values/_untyped.py is_flat": "lru_cache of a pure function: atomic, or computed twice",
+    "django.py _backends": "one setdefault, so the first backend stays; each backend survives a fork by itself",
     "testing/_clock.py FakeClock._lock": "re-entrant; held for one addition",
     "testing/_runner.py ConformanceRunner._withheld": "changed at import only",
 }
