@@ -55,7 +55,7 @@ def test_an_outage_begins_and_ends_once_each(own_server: Server, caplog: pytest.
     assert begun.startswith(f"outage: {place} has not answered for 0.")
     assert ended.startswith(f"the outage of {place} is over: it has not answered for ")
     assert ended.endswith(f"and {failed} calls failed")
-    assert reconnected == f"reconnected to {place}"
+    assert reconnected.startswith(f"reconnected to {place}")
     assert [one.levelname for one in caplog.records] == ["WARNING", "WARNING", "INFO"]
     assert "s3cret" not in caplog.text
 
@@ -72,8 +72,9 @@ def test_reconnects_and_unknown_outcomes(server: Server, caplog: pytest.LogCaptu
         with pytest.raises(OutcomeUnknownError):
             face.increment("k")
     place = f"127.0.0.1:{proxy.port}"
-    assert records(caplog, "redis")[0] == f"reconnected to {place}"
-    assert records(caplog, "redis")[-1] == f"{place} has not answered a write, which may have been applied"
+    first, *_, last = records(caplog, "redis")
+    assert first.startswith(f"reconnected to {place}")
+    assert last.startswith(f"{place} has not answered a write, which may have been applied")
     assert len(records(caplog, "redis")) < 5
 
 
