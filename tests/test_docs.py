@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import re
 from functools import partial
 
@@ -31,6 +32,9 @@ def test_a_snippet_runs_and_prints_what_it_says(
         snippet = snippet._replace(code=snippet.code.replace(REDIS, request.getfixturevalue("server").url))
     with monkeypatch.context() as patch:
         patch.setattr(anyio, "run", partial(anyio.run, backend=runtime))
+        # Litestar configures the root logger, whose records would appear in the output of later snippets.
+        patch.setattr(logging.root, "handlers", list(logging.root.handlers))
+        patch.setattr(logging.root, "level", logging.root.level)
         snippet.run(runtime)
     assert capsys.readouterr().out.splitlines() == snippet.promised()
 
