@@ -133,7 +133,7 @@ def check_ttl(ttl: TTL | None) -> int | None:
     raise ValueError("a ttl must be finite, greater than 0 and at most 10**11 seconds")
 
 
-def check_some_ttl(ttl: TTL) -> TTL:
+def check_some_ttl(ttl: TTL | None) -> TTL:
     """Return ``ttl`` where there must be one. Its range is not checked.
 
     Raises:

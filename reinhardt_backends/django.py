@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import wraps
 from operator import methodcaller
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from django.core.cache import BaseCache
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
@@ -123,17 +123,19 @@ class DjangoCache(BaseCache):
 
         return methodcaller("increment_existing", self.make_and_validate_key(key, version), by=delta), found
 
-    get, aget = _both(_get)
-    set, aset = _both(_set)
-    add, aadd = _both(_add)
-    touch, atouch = _both(_touch)
-    delete, adelete = _both(_delete)
-    has_key, ahas_key = _both(_has_key)
-    get_many, aget_many = _both(_get_many)
-    set_many, aset_many = _both(_set_many)
-    delete_many, adelete_many = _both(_delete_many)
-    incr, aincr = _both(_incr)
-    clear, aclear = _both(lambda self: (methodcaller("clear"), lambda _: None))
+    # BaseCache declares the types of these methods.
+    if not TYPE_CHECKING:
+        get, aget = _both(_get)
+        set, aset = _both(_set)
+        add, aadd = _both(_add)
+        touch, atouch = _both(_touch)
+        delete, adelete = _both(_delete)
+        has_key, ahas_key = _both(_has_key)
+        get_many, aget_many = _both(_get_many)
+        set_many, aset_many = _both(_set_many)
+        delete_many, adelete_many = _both(_delete_many)
+        incr, aincr = _both(_incr)
+        clear, aclear = _both(lambda self: (methodcaller("clear"), lambda _: None))
 
     def _names(self, keys: Iterable[Any], version: int | None) -> dict[str, Any]:
         return {self.make_and_validate_key(key, version): key for key in keys}

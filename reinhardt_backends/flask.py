@@ -36,8 +36,10 @@ class BackendSession(dict[str, Any], SessionMixin):
         data = {} if loaded is None else loaded.data
         super().__init__(data)
         self.loaded = loaded
-        self.new = loaded is None
-        self.modified = self.rotated = self.cleared = False
+        self.new: bool = loaded is None
+        self.modified: bool = False
+        self.rotated: bool = False
+        self.cleared: bool = False
         self.stale = stale
         self._before: dict[str, Any] = decode(encode(data))
         self._user = None if loaded is None else loaded.user

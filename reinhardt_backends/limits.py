@@ -26,7 +26,7 @@ __all__ = ["AsyncBackendStorage", "BackendStorage"]
 class BackendStorage(Storage, SlidingWindowCounterSupport, TimestampedSlidingWindow):
     """A storage for blocking code."""
 
-    STORAGE_SCHEME = SCHEMES
+    STORAGE_SCHEME: list[str] | None = SCHEMES
 
     def __init__(
         self, uri: str | None = None, wrap_exceptions: bool = False, *, backend: Backend | None = None, **options: Any

@@ -14,7 +14,7 @@ from .limits_windows import ASYNC_SCHEMES, Counts, Windows, expires_at, namespac
 class AsyncBackendStorage(Storage, SlidingWindowCounterSupport, TimestampedSlidingWindow):
     """A storage for asynchronous code, otherwise as ``BackendStorage``."""
 
-    STORAGE_SCHEME = ASYNC_SCHEMES
+    STORAGE_SCHEME: list[str] | None = ASYNC_SCHEMES
 
     def __init__(
         self, uri: str | None = None, wrap_exceptions: bool = False, *, backend: Backend | None = None, **options: Any

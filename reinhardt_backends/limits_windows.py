@@ -22,7 +22,7 @@ class Windows:
         """Take a key, the length of a window in seconds, and the time on the store's clock."""
         self._expiry, self._passed = expiry, now % expiry
         number = int(now // expiry)
-        self.keys = [f"{key}/{number - 1}", f"{key}/{number}"]
+        self.keys: list[str] = [f"{key}/{number - 1}", f"{key}/{number}"]
 
     def counts(self, found: dict[str, int]) -> Counts:
         """Return the counts of what was found under the keys, and for how long they count."""

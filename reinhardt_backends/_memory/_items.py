@@ -287,7 +287,8 @@ class Items:
                 if ttl is None and left and self._bounds is None and new is not MISSING:
                     # The expiry stays, and so does the slot.
                     if (data[key] if key in data else None) is item:
-                        data[key] = (new, expiry, slot)
+                        # `left` is 0 unless an item was unpacked, so both names are bound.
+                        data[key] = (new, expiry, slot)  # pyright: ignore[reportPossiblyUnboundVariable]
                         break
                 elif self._write(key, item, new, ttl, now):
                     break
