@@ -1,5 +1,7 @@
 """Django: a backend for ``CACHES``, and a decorator that limits how often a view is used.
 
+Example::
+
     CACHES = {"default": {"BACKEND": "reinhardt_backends.django.DjangoCache", "LOCATION": "redis://localhost:6379/0"}}
 
 ``django_values`` has how values are stored, and ``django_views`` the decorator.
@@ -32,15 +34,15 @@ _backends: Final[dict[str, Backend]] = {}
 """What was made from URLs. Django makes a cache for each thread, and all of them share one backend."""
 
 
-def _both(plan: Callable[..., Plan]) -> tuple[Any, Any]:
-    """Return a blocking and an asynchronous method that carry out the plan of a call."""
+def _both(name: str, plan: Callable[..., Plan]) -> tuple[Any, Any]:
+    """Return a blocking and an asynchronous method of Django's that carry out the plan of a call."""
 
-    @wraps(plan)
+    @wraps(getattr(BaseCache, name))
     def blocking(self: DjangoCache, *args: Any, **kwargs: Any) -> Any:
         call, finish = plan(self, *args, **kwargs)
         return finish(call(self._blocking))
 
-    @wraps(plan)
+    @wraps(getattr(BaseCache, f"a{name}"))
     async def asynchronous(self: DjangoCache, *args: Any, **kwargs: Any) -> Any:
         call, finish = plan(self, *args, **kwargs)
         return finish(await call(self._store))
@@ -125,17 +127,17 @@ class DjangoCache(BaseCache):
 
     # BaseCache declares the types of these methods.
     if not TYPE_CHECKING:
-        get, aget = _both(_get)
-        set, aset = _both(_set)
-        add, aadd = _both(_add)
-        touch, atouch = _both(_touch)
-        delete, adelete = _both(_delete)
-        has_key, ahas_key = _both(_has_key)
-        get_many, aget_many = _both(_get_many)
-        set_many, aset_many = _both(_set_many)
-        delete_many, adelete_many = _both(_delete_many)
-        incr, aincr = _both(_incr)
-        clear, aclear = _both(lambda self: (methodcaller("clear"), lambda _: None))
+        get, aget = _both("get", _get)
+        set, aset = _both("set", _set)
+        add, aadd = _both("add", _add)
+        touch, atouch = _both("touch", _touch)
+        delete, adelete = _both("delete", _delete)
+        has_key, ahas_key = _both("has_key", _has_key)
+        get_many, aget_many = _both("get_many", _get_many)
+        set_many, aset_many = _both("set_many", _set_many)
+        delete_many, adelete_many = _both("delete_many", _delete_many)
+        incr, aincr = _both("incr", _incr)
+        clear, aclear = _both("clear", lambda self: (methodcaller("clear"), lambda _: None))
 
     def _names(self, keys: Iterable[Any], version: int | None) -> dict[str, Any]:
         return {self.make_and_validate_key(key, version): key for key in keys}

@@ -1,5 +1,7 @@
 """FastAPI: rate limits, sessions and the backend as dependencies.
 
+Example::
+
     backend = Backend.from_url("redis://localhost")
     app = FastAPI()
     app.state.backend = backend
@@ -124,7 +126,10 @@ def get_session(connection: HTTPConnection) -> WebSession:
 
 
 CurrentBackend = Annotated[Backend, Depends(get_backend)]
+"""The annotation of a parameter that takes ``app.state.backend``."""
+
 CurrentSession = Annotated[WebSession, Depends(get_session)]
+"""The annotation of a parameter that takes the session of the request."""
 
 
 def _refusal(connection: HTTPConnection, result: ThrottleResult) -> Exception:

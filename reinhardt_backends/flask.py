@@ -1,5 +1,7 @@
 """Flask: sessions that are kept in a backend. The cache for Flask-Caching is in ``flask_caching``.
 
+Example::
+
     app.session_interface = BackendSessionInterface(SyncSessionStore(backend, dict[str, Any], ttl=3600))
 
 The cookie holds an id and nothing else. Flask's settings (``SESSION_COOKIE_NAME`` and so on) say how it is set; what

@@ -1,5 +1,7 @@
 """Flask-Caching: a cache in a backend.
 
+Example::
+
     Cache(app, config={"CACHE_TYPE": "reinhardt_backends.flask_caching.BackendCache", "CACHE_BACKEND": backend})
 
 Values are stored as JSON, and nothing is pickled: a value that would come back as something else is refused.

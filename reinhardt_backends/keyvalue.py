@@ -1,5 +1,7 @@
 """AsyncKeyValue: a store in a backend, for FastMCP and other libraries that are built on py-key-value.
 
+Example::
+
     store = BackendKeyValue(Backend.from_url("redis://localhost"))
 
 Values are JSON objects and are stored as such. A collection is a namespace of the backend.

@@ -1,5 +1,7 @@
 """limits: storages in a backend, for Flask-Limiter, SlowAPI and other libraries that are built on limits.
 
+Example::
+
     storage = BackendStorage(backend=backend)
     limiter = FixedWindowRateLimiter(storage)
 

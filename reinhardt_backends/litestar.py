@@ -1,5 +1,7 @@
 """Litestar: a ``Store`` in a backend, for sessions, response caching, rate limits and whatever else Litestar stores.
 
+Example::
+
     app = Litestar(stores={"sessions": BackendStore(Backend.from_url("redis://localhost"))})
 
 Litestar's stores hold bytes, so a value is stored as ``bytes``, raw.

@@ -1,5 +1,7 @@
 """OpenTelemetry: spans and metrics of a backend's calls, and counts of what its components do.
 
+Example::
+
     backend = RedisBackend("redis://localhost").observed(OpenTelemetryListener())
 
 Every call becomes a span of kind ``CLIENT`` and a point of the histogram ``db.client.operation.duration``, by the

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import inspect
 import logging
 import re
 from functools import partial
+from itertools import pairwise
+from types import ModuleType
 
 import anyio
 import pytest
@@ -13,6 +17,7 @@ import pytest
 import reinhardt_backends
 from reinhardt_backends import Backend, authoring
 
+from .layers import ADAPTERS
 from .snippets import REDIS, ROOT, Snippet, snippets_of
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -85,6 +90,34 @@ def test_the_reference_has_every_public_name() -> None:
     assert {name for name in authoring.__all__ if name.islower()} <= described
     for part in ("authoring", "asgi", "testing"):
         assert f".. automodule:: reinhardt_backends.{part}" in pages
+
+
+@pytest.mark.parametrize("name", sorted(ADAPTERS))
+def test_the_reference_has_every_public_name_of_an_adapter(name: str) -> None:
+    module = importlib.import_module(f"reinhardt_backends.{name}")
+    public = getattr(module, "__all__", None)
+    page = (DOCS / "reference" / "frameworks.md").read_text(encoding="utf-8")
+    # A module without public names holds a part of another adapter.
+    assert (public is not None) == (f".. automodule:: reinhardt_backends.{name}\n" in page)
+    # What has no docstring is left out by automodule.
+    assert set(public or []) <= documented(module)
+
+
+def documented(module: ModuleType) -> set[str]:
+    """Return the names of a module that have a docstring: their own, or for data the one that follows it."""
+    body = ast.parse(inspect.getsource(module)).body
+    data = {
+        target.id
+        for statement, after in pairwise(body)
+        if isinstance(statement, ast.Assign) and isinstance(after, ast.Expr)
+        for target in statement.targets
+        if isinstance(target, ast.Name)
+    }
+    return data | {
+        name
+        for name, value in vars(module).items()
+        if (inspect.isclass(value) or inspect.isfunction(value)) and value.__doc__
+    }
 
 
 def test_every_public_name_has_a_docstring() -> None:

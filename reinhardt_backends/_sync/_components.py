@@ -197,6 +197,8 @@ class SyncThrottle(Face[Throttle]):
     ) -> SyncLimitDecorator:
         """Return a decorator: each call of the function is a hit, and runs only if every rate allows it.
 
+        Example::
+
             @throttle.limit(key=lambda name, password: f"login:{name}")
             async def log_in(name: str, password: str) -> bool: ...
 

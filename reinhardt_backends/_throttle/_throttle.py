@@ -252,6 +252,8 @@ class Throttle:
     ) -> LimitDecorator:
         """Return a decorator: each call of the function is a hit, and runs only if every rate allows it.
 
+        Example::
+
             @throttle.limit(key=lambda name, password: f"login:{name}")
             async def log_in(name: str, password: str) -> bool: ...
 
