@@ -12,6 +12,7 @@ from itertools import pairwise
 from types import ModuleType
 
 import anyio
+import django.conf
 import pytest
 
 import reinhardt_backends
@@ -94,6 +95,8 @@ def test_the_reference_has_every_public_name() -> None:
 
 @pytest.mark.parametrize("name", sorted(ADAPTERS))
 def test_the_reference_has_every_public_name_of_an_adapter(name: str) -> None:
+    if not django.conf.settings.configured:
+        django.conf.settings.configure()
     module = importlib.import_module(f"reinhardt_backends.{name}")
     public = getattr(module, "__all__", None)
     page = (DOCS / "reference" / "frameworks.md").read_text(encoding="utf-8")
