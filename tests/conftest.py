@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from reinhardt_backends._backend import LimitedRecord
+
 from .extent import LONG
 from .servers import Server, available, running
 
@@ -91,6 +93,18 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]
     if request.param != "asyncio" and importlib.util.find_spec(request.param) is None:
         pytest.skip(f"{request.param} is not installed")
     return RUNTIMES[request.param]
+
+
+@pytest.fixture(autouse=True)
+def _unlimited_records(request: pytest.FixtureRequest) -> None:
+    """Let a test of logs see its own records, however many of the same kind the tests before it have written."""
+    if "caplog" not in request.fixturenames:
+        return
+    for name, module in list(sys.modules.items()):
+        if name.startswith("reinhardt_backends."):
+            for value in list(vars(module).values()):
+                if isinstance(value, LimitedRecord):
+                    value._due, value._left_out = float("-inf"), 0
 
 
 @pytest.fixture(scope="session")

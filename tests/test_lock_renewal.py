@@ -33,9 +33,9 @@ def real(place: Place) -> Any:
 @everywhere("memory", "redis", "comparing")
 async def test_a_renewed_lock_outlives_its_ttl(place: Place) -> None:
     backend = real(place)
-    lock, other = (place.make(Lock, "x", ttl=0.3, renew=renew, backend=backend) for renew in (True, False))
+    lock, other = (place.make(Lock, "x", ttl=1.0, renew=renew, backend=backend) for renew in (True, False))
     async with lock:
-        await pause(place, 0.7)
+        await pause(place, 1.3)
         assert not lock.lost
         assert not await other.acquire(timeout=0)
     assert await other.acquire(timeout=WAIT)

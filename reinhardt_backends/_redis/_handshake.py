@@ -258,6 +258,10 @@ def _is_unknown(reply: Any) -> bool:
     return isinstance(reply, Refusal) and parse(reply)[1].lower().startswith(("unknown command", "unsupported command"))
 
 
+class _LateError(Exception):
+    """The deadline ended the wait for a credential provider, rather than the provider itself."""
+
+
 async def _credentials(
     runtime: Runtime, options: Options, attempt: Attempt, deadline: float
 ) -> tuple[str, Secret[str]] | None:
@@ -268,14 +272,15 @@ async def _credentials(
         if password is None and options.username is None:
             return None
         return options.username or "", password if isinstance(password, Secret) else Secret("")
-    failed: str
     try:
         return _pair(await _from_provider(runtime, provider, attempt, deadline))
     except Exception as error:
         failed = type(error).__name__
+        # Timers of an event loop may ring a little before the deadline.
+        late = isinstance(error, _LateError) or monotonic() >= deadline
     if attempt.aborted:
         raise BackendClosedError("the backend was closed while connecting")
-    if monotonic() >= deadline:
+    if late:
         raise BackendTimeoutError(f"the credential provider for {options.location} did not answer in time")
     raise AuthenticationError(f"the credential provider for {options.location} failed with {failed}")
 
@@ -302,7 +307,7 @@ async def _from_provider(runtime: Runtime, provider: Any, attempt: Attempt, dead
         with anyio.CancelScope(deadline=anyio.current_time() + deadline - monotonic()) as scope:
             attempt.enter(scope.cancel)
             return await asynchronous()
-        raise TimeoutError
+        raise _LateError
     if blocking is not None:
         return await call_in_thread(runtime, attempt, blocking, deadline)
     if asynchronous is None:

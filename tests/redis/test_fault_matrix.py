@@ -236,9 +236,7 @@ class Cell:
         *,
         checking: bool = False,
     ) -> bool:
-        """Make one call and record it. Return whether there is nothing to wait for: a check is repeated while the
-        machine, rather than the library, may be late.
-        """
+        """Make one call and record it. Return whether it is done: a check is repeated until it succeeds."""
         caller.written += verb == "write"
         # What a read may find is what was there when it began.
         known, unknown = caller.acknowledged, set(caller.unknown)
@@ -265,11 +263,8 @@ class Cell:
             caller.unknown.add(caller.written)
         elif verb == "read" and error is None:
             self._judge_read(caller, result, known, unknown)
-        if error is None or time.monotonic() > self.healed_at + HEALED_WITHIN + self.slack():
-            return True
-        if checking:
-            self.checks.pop()
-        return not checking
+        # A minute would be a failure of its own.
+        return error is None or not checking or time.monotonic() > self.healed_at + 10.0
 
     def slack(self) -> float:
         """Seconds that the machine may have kept somebody waiting: nothing to speak of if it is idle."""
@@ -419,8 +414,22 @@ def test_the_fault_was_felt(incident: Incident) -> None:
 
 
 def test_callers_are_served_within_a_second_of_healing(cell: Cell) -> None:
-    assert len(cell.checks) == 3 * CALLERS
-    assert [call for call in cell.checks if call.error] == []
+    """Calls may fail until a probe has succeeded; none that begins after that.
+
+    One call a second probes. If the machine is so slow that a probe ends with the short deadline of its caller, the
+    second begins anew.
+    """
+    succeeded = [call for call in cell.checks if call.error is None]
+    assert len(succeeded) == 3 * CALLERS
+    ended = [call.began + call.took for call in [*cell.calls, *cell.checks] if call.error is None]
+    first = min(moment for moment in ended if moment > cell.healed_at)
+    cut_short = [
+        call.began
+        for call in cell.calls
+        if call.error is not None and call.began > cell.healed_at and call.took > call.patience * 0.9
+    ]
+    assert first < max([cell.healed_at, *cut_short]) + HEALED_WITHIN + 0.1 + cell.slack()
+    assert [call for call in cell.checks if call.error and call.began > first] == []
 
 
 def test_nothing_is_counted_twice_and_nothing_that_was_acknowledged_is_lost(cell: Cell, incident: Incident) -> None:

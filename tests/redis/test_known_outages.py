@@ -97,7 +97,10 @@ async def test_callers_at_once_share_what_is_known_and_one_probe(at: Runtime, ow
             assert sum(took > AT_ONCE + at.slack for took, _ in results) <= 1
             assert len([moment for moment in proxy.accepted if moment > known]) <= 1
         await at.sleep(1.0)
-        results = await at.together(*calls)
+        # Whoever begins beside the probe may fail on a busy machine, where the probe takes longer than they wait.
+        assert await backend.get("k", str) == "value"
+        patient = backend.with_timeout(5.0)
+        results = await at.together(*[lambda: timed(patient.get("k", str))] * 10)
         assert [outcome for _, outcome in results] == ["value"] * 10
 
 

@@ -491,7 +491,8 @@ async def test_refusals_of_real_servers_are_typed(name: str) -> None:
         one.command("REPLICAOF", "127.0.0.1", str(free_port()))
         await client.aclose()
         for words in (("SET", "a", "b"), ("EVAL", "return redis.call('SET', KEYS[1], '1')", 1, "a")):
-            client = client_for(one.url, timeout=0.5)
+            # It is retried until the deadline.
+            client = client_for(one.url, timeout=1.5)
             with pytest.raises(ResponseError) as caught:
                 await client.call(ONCE, *words)
             assert caught.value.code == "READONLY", str(caught.value)

@@ -158,14 +158,18 @@ async def test_taking_a_renewal_back_never_touches_another_callers_key(
     with listening(handler) as peer:
         reader = at.open(peer.url, prefix=f"{at.name}-{other_ttl}:")
         # The scripts are known to the server from here on.
-        await writer.set("k", "text", 0.1)
+        await writer.set("k", "text", 60)
         with pytest.raises(DeserializationError):
             await writer.get("k", int, renew=600)
-        await writer.set("k", "text", 0.1)
         await reader.ping()
-        calls.clear()
-        with pytest.raises(DeserializationError):
-            await reader.get("k", int, renew=0.3 if other_ttl == 0.2 else 600)
+        for _ in range(50):
+            calls.clear()
+            await writer.set("k", "text", 0.1)
+            # On a busy machine the key may have expired before it is read.
+            try:
+                assert await reader.get("k", int, renew=0.3 if other_ttl == 0.2 else 600) is None
+            except DeserializationError:
+                break
         assert len(calls) == 2
         left = await writer.ttl("k")
         assert left is not None, "the key of another caller was deleted"
