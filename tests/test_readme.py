@@ -20,3 +20,7 @@ def test_links_lead_to_files_that_are_there() -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", README)
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_it_is_short() -> None:
+    assert README.count("\n") <= 250
