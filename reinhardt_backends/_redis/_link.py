@@ -97,9 +97,7 @@ class Link:
         self._asking = False
         #: Whether it was reported as silent, and nothing was received since.
         self._troubled = False
-        parser = Parser()
-        self._feed = parser.feed
-        self._gets = parser.gets
+        self._feed = Parser().feed
 
     def exchange(self, data: bytes, count: int, deadline: float) -> Awaitable[Any]:
         """Send a call and return its reply, or the list of its replies if ``count`` is more than one.
@@ -336,8 +334,7 @@ class Link:
                     self.fail(Failure(Failure.BROKEN, "the server closed the connection"))
                     return False
                 mux.received += count
-                self._feed(buffer, count)
-                if not mux.hand_out(self._gets):
+                if not mux.hand_out(self._feed(buffer, count)):
                     self._unexpected()
                     return False
                 if count < len(buffer):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, cast
 
 import hiredis
@@ -59,43 +60,67 @@ class Refusal(Exception):
 
 
 class Parser:
-    """Bytes in, replies out, for one connection. Both methods may raise ``ProtocolError``.
+    """Bytes in, replies out, for one connection.
 
     hiredis makes room for all items of a list when it sees the header, so a corrupt one could take any amount of
-    memory. No command of ours has that many.
+    memory. No command of ours has that many. Such a header is refused before hiredis sees it. hiredis knows whether
+    bytes that look like one are in the middle of a value.
     """
 
-    __slots__ = ("_feed", "_has_data", "gets")
+    __slots__ = ("_feed", "_gets", "_has_data", "_held")
 
     def __init__(self) -> None:
         reader = hiredis.Reader(protocolError=hiredis.ProtocolError, replyError=Refusal, notEnoughData=NOTHING)
-        self._feed = cast("Callable[[bytearray, int, int], None]", reader.feed)
+        self._feed = cast("Callable[[bytearray | bytes, int, int], None]", reader.feed)
         self._has_data = reader.has_data
-        #: Return the next whole reply, or ``NOTHING``.
-        self.gets = cast("Callable[[], Any]", reader.gets)
+        self._gets = cast("Callable[[], Any]", reader.gets)
+        #: The end of the last read, if it may be the beginning of a header.
+        self._held = b""
 
-    def feed(self, buffer: bytearray, length: int) -> None:
-        """Take what was received: the first so many bytes of a buffer."""
-        # In the middle of a value, the same bytes would be no header.
-        if buffer.find(b"*", 0, length) >= 0 and not self._has_data() and _MANY.search(buffer, 0, length):
-            _check_lengths(buffer, length)
+    def feed(self, buffer: bytearray | bytes, length: int) -> Callable[[], Any]:
+        """Take what was received: the first so many bytes of a buffer.
+
+        Returns:
+            A function that returns the next whole reply, or ``NOTHING``, and may raise ``ProtocolError``.
+
+        Raises:
+            ProtocolError: There is the header of a list that is too long.
+        """
+        if self._held:
+            buffer = self._held + buffer[:length]
+            length = len(buffer)
+            self._held = b""
+        if buffer[length - 1] != _LF and (cut := _CUT.search(buffer, max(length - 8, 0), length)) is not None:
+            # No reply ends here, so that none is delayed.
+            self._held = bytes(buffer[cut.start(1) : length])
+            length = cut.start(1)
+        if buffer[0] in _OTHER_LISTS or (buffer.find(b"*", 0, length) >= 0 and _MANY.search(buffer, 0, length)):
+            return self._feed_in_parts(buffer, length)
         self._feed(buffer, 0, length)
+        return self._gets
+
+    def _feed_in_parts(self, buffer: bytearray | bytes, length: int) -> Callable[[], Any]:
+        replies: list[Any] = []
+        position = 0
+        for end in [*(found.start(1) for found in _HEADER.finditer(buffer, 0, length)), length]:
+            self._feed(buffer, position, end - position)
+            position = end
+            while (reply := self._gets()) is not NOTHING:
+                replies.append(reply)
+            if end < length and not self._has_data():
+                raise ProtocolError("a list is too long")
+        return partial(next, iter(replies), NOTHING)
 
 
 #: The header of a list of a million items or more, or a part of a value that looks like one.
-_MANY = re.compile(rb"\*\d{7}")
-_HEADER = re.compile(rb"([*$+:,#_(!=~%>|-])([^\r\n]*)\r\n")
-
-
-def _check_lengths(buffer: bytearray, length: int) -> None:
-    """Raise ``ProtocolError`` if one of the replies that begin here is a list that is too long."""
-    position = 0
-    while (header := _HEADER.match(buffer, position, length)) is not None:
-        position = header.end()
-        if header[1] == b"*" and len(header[2]) >= 7:
-            raise ProtocolError("a list is too long")
-        if header[1] in {b"$", b"!", b"="} and header[2].isdigit():
-            position += int(header[2]) + 2
+_MANY: Final = re.compile(rb"\*\d{7}")
+_HEADER: Final = re.compile(rb"(?:\A|\n)([*>~%|]\d{7})")
+#: The first bytes of pushes, sets, maps and attributes.
+_OTHER_LISTS: Final = b">~%|"
+#: What may be a part of such a header at the end of a read; of any other header the first byte, after which hiredis
+#: does not say that there is more to come.
+_CUT: Final = re.compile(rb"(?:\A|\n)([*>~%|]\d{0,6}|[^\n])\Z")
+_LF: Final = ord("\n")
 
 
 #: Codes that say that nothing was executed, and that it may be in a moment.
