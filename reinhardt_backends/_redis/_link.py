@@ -311,7 +311,10 @@ class Link:
 
     def _read_unasked(self) -> None:
         """Read what arrived while no task led, and give the connection up if it is stuck with calls that have ended."""
+        # The call that reads is about to begin, so that calls in the queue must not be admitted to its place.
+        self._admitted += 1
         self._read(self._turns)
+        self._admitted -= 1
         if self.mux.slots:
             self._give_up_if_stuck(monotonic())
 

@@ -21,8 +21,9 @@ import trio
 
 from reinhardt_backends import BackendClosedError, BackendConnectionError, OutcomeUnknownError, ResponseError
 from reinhardt_backends._io import _connect, _runtimes
+from reinhardt_backends._redis import _link
 from reinhardt_backends._redis._link import Link
-from reinhardt_backends._redis._mux import MAX_SLOTS
+from reinhardt_backends._redis._mux import MAX_SLOTS, Mux
 
 from ..servers import Server, available, running
 from .driving import IDEMPOTENT, ONCE, READ, assert_idle, client_for, drive, in_thread, links
@@ -87,21 +88,31 @@ async def test_hundreds_of_callers_share_one_connection(server: Server) -> None:
     await client.aclose()
 
 
-async def test_callers_past_the_bound_wait_for_room(server: Server) -> None:
-    client = client_for(server.url)
-    await client.call(READ, "PING")
-    (link,) = links(client)
+async def test_callers_past_the_bound_wait_for_room(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_link, "MAX_SLOTS", 3)
+    append = Mux.append
     most = 0
 
-    async def caller(number: int) -> None:
+    def counted(mux: Mux, data: bytes, count: int, deadline: float) -> Any:
         nonlocal most
-        assert await client.call(READ, "ECHO", number) == b"%d" % number
-        most = max(most, len(link.mux.slots))
+        slot = append(mux, data, count, deadline)
+        most = max(most, len(mux.slots))
+        return slot
+
+    monkeypatch.setattr(Mux, "append", counted)
+    client = client_for(server.url)
+
+    async def caller(number: int) -> None:
+        for turn in range(5):
+            text = b"%d %d" % (number, turn)
+            assert await client.call(READ, "ECHO", text) == text
+            # When all who had room have gone, the next one reads before it appends.
+            await anyio.sleep(0.001 * (number % 3))
 
     async with anyio.create_task_group() as group:
-        for number in range(3 * MAX_SLOTS):
+        for number in range(100):
             group.start_soon(caller, number)
-    assert most <= MAX_SLOTS
+    assert most == 3
     assert_idle(client)
     await client.aclose()
 
