@@ -491,12 +491,20 @@ async def test_refusals_of_real_servers_are_typed(name: str) -> None:
         one.command("REPLICAOF", "127.0.0.1", str(free_port()))
         await client.aclose()
         for words in (("SET", "a", "b"), ("EVAL", "return redis.call('SET', KEYS[1], '1')", 1, "a")):
-            # It is retried until the deadline.
-            client = client_for(one.url, timeout=1.5)
-            with pytest.raises(ResponseError) as caught:
-                await client.call(ONCE, *words)
-            assert caught.value.code == "READONLY", str(caught.value)
-            await client.aclose()
+            refusals = []
+            for _ in range(10):
+                client = client_for(one.url, timeout=0.5)
+                try:
+                    await client.call(ONCE, *words)
+                except ResponseError as refusal:
+                    refusals.append(refusal.code)
+                    break
+                except BackendTimeoutError:
+                    # The deadline came while it connected once more, to see whether the server is a primary again.
+                    pass
+                finally:
+                    await client.aclose()
+            assert refusals == ["READONLY"]
 
 
 def _login(url: str, user: str, password: str) -> str:
