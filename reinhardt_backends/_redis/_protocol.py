@@ -94,7 +94,7 @@ class Parser:
             # No reply ends here, so that none is delayed.
             self._held = bytes(buffer[cut.start(1) : length])
             length = cut.start(1)
-        if buffer[0] in _OTHER_LISTS or (buffer.find(b"*", 0, length) >= 0 and _MANY.search(buffer, 0, length)):
+        if _FIRST.match(buffer, 0, length) or (buffer.find(b"*", 0, length) >= 0 and _LATER.search(buffer, 0, length)):
             return self._feed_in_parts(buffer, length)
         self._feed(buffer, 0, length)
         return self._gets
@@ -112,11 +112,11 @@ class Parser:
         return partial(next, iter(replies), NOTHING)
 
 
-#: The header of a list of a million items or more, or a part of a value that looks like one.
-_MANY: Final = re.compile(rb"\*\d{7}")
+#: The header of a list, push, set or map of a million items or more, or a part of a value that looks like one: where a
+#: read begins, and later. One pattern for both would take many times as long.
+_FIRST: Final = re.compile(rb"[*>~%|]\d{7}")
+_LATER: Final = re.compile(rb"\n[*>~%|]\d{7}")
 _HEADER: Final = re.compile(rb"(?:\A|\n)([*>~%|]\d{7})")
-#: The first bytes of pushes, sets, maps and attributes.
-_OTHER_LISTS: Final = b">~%|"
 #: What may be a part of such a header at the end of a read; of any other header the first byte, after which hiredis
 #: does not say that there is more to come.
 _CUT: Final = re.compile(rb"(?:\A|\n)([*>~%|]\d{0,6}|[^\n])\Z")
