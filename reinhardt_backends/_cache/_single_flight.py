@@ -252,7 +252,8 @@ class SingleFlight:
 
     def _remove(self, name: str, computation: Computation) -> None:
         if self._table.get(name) is computation:
-            del self._table[name]
+            # A signal handler may have removed it since.
+            self._table.pop(name, None)
 
     def forget(self) -> None:
         """In a forked child: the computations of the parent process end there."""
