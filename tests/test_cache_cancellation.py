@@ -196,7 +196,7 @@ def test_what_outlasts_cancellation_keeps_results_errors_and_context(runtime: st
         for _ in range(2):
             with pytest.raises(LookupError, match="no such thing"):
                 await cache.get_or_set("failing", fail, str)
-        with pytest.raises(RuntimeError, match="takes that very value"):
+        with pytest.raises(RuntimeError, match="asks for the same value"):
             await cache.get_or_set("self", recursive, str)
 
     anyio.run(main, backend=runtime)

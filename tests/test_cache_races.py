@@ -303,7 +303,7 @@ async def test_a_value_that_needs_itself(place: Place) -> None:
         return plain if place.runtime == "sync" else later
 
     for key in ("self", "a"):
-        with pytest.raises(RuntimeError, match="takes that very value"):
+        with pytest.raises(RuntimeError, match="asks for the same value"):
             await cache.get_or_set(key, needing(key))
     assert await cache.get_or_set("self", Counted(place).factory) == 1
 
@@ -346,7 +346,7 @@ async def test_two_that_wait_for_each_other(place: Place) -> None:
 
     await place.at_once(2, ask)
     assert len(errors) == 2
-    assert "takes that very value" in errors[0]
+    assert "asks for the same value" in errors[0]
 
 
 @everywhere(*ALL)

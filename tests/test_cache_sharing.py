@@ -308,7 +308,7 @@ def test_two_caches_that_wait_for_each_other() -> None:
                 group.start_soon(ask, one, other)
                 group.start_soon(ask, other, one)
         assert len(errors) == 2
-        assert "takes that very value" in str(errors[0])
+        assert "asks for the same value" in str(errors[0])
 
     anyio.run(main)
 
@@ -474,7 +474,7 @@ def test_signal_handlers_that_call_cached_functions() -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
     assert len(handled) > 100
-    assert all("takes that very value" in text for text in refused)
+    assert all("asks for the same value" in text for text in refused)
 
 
 # Memory.

@@ -418,7 +418,7 @@ def test_what_a_throttle_cannot_be_built_of() -> None:
         anything(memory, "10/s", prefix=None)
     with pytest.raises(ValueError, match="same period"):
         Throttle(memory, "10/s", "20/1000ms")
-    with pytest.raises(ValueError, match="has no burst"):
+    with pytest.raises(ValueError, match="a burst needs algorithm='gcra'"):
         Throttle(memory, "10/s burst 5")
 
 

@@ -155,7 +155,7 @@ class SingleFlight:
             waits: Whether the caller waits for an answer. If not, no waiter is registered.
 
         Raises:
-            RuntimeError: The caller is part of what computes the value, so that it would wait for itself.
+            RuntimeError: The caller is part of what computes the value, so waiting would deadlock.
         """
         name = request.name
         current = _current.get()
@@ -166,7 +166,7 @@ class SingleFlight:
                 computation = self._table[name] = Computation(request.tags, self.hold, thread)
                 return computation, None
             if current is not None and waits and _depends(computation, current):
-                raise RuntimeError(f"computing the value of {name!r} takes that very value")
+                raise RuntimeError(f"recursive get_or_set of {name!r}: computing its value asks for the same value")
             if thread is not None and computation.thread == thread:
                 # A signal handler or finalizer, in the middle of a call of this thread that goes on only afterwards.
                 return Computation(request.tags, self.hold, thread, alone=True), None

@@ -27,7 +27,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic
 
-from .._backend import Backend, gather, reporter_for
+from .._backend import WARNING, Backend, LimitedRecord, gather, reporter_for
 from .._component import IN_LOOP, Waiting, check_backend, provides, refuse_eviction, require
 from .._errors import BackendError, OutcomeUnknownError, SessionConflictError
 from .._types import MISSING, TTL, check_key, check_name, check_ttl
@@ -40,6 +40,8 @@ from ._user_index import UserIndex, read
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
     from typing_extensions import TypeForm
+
+_AWAY: Final = LimitedRecord("session", WARNING, "the store is away (%s): requests have anonymous sessions")
 
 MARKER_TTL: Final = 60
 """Seconds for which the store remembers that an id was given up."""
@@ -281,6 +283,10 @@ class SessionStore(Generic[Data]):
 
     async def _was_rotated(self, ticket: Ticket) -> bool:
         return await self._backend.exists(self._marker(ticket))
+
+    def _note_anonymous(self, error: BackendError) -> None:
+        """Log that a request is served with an anonymous session."""
+        _AWAY.write(type(error).__name__)
 
     async def _write(self, session: Session[Data], ticket: Ticket, milliseconds: int) -> None:
         before, user = session._stored, session.user

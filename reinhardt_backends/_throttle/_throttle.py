@@ -374,7 +374,7 @@ def _check_rates(rates: tuple[str | Rate, ...], algorithm: Algorithm) -> tuple[R
         raise ValueError("a throttle needs a rate, such as '100/min'")
     parsed = tuple(rate if isinstance(rate, Rate) else Rate.parse(rate) for rate in rates)
     if algorithm != "gcra" and any(rate.burst is not None for rate in parsed):
-        raise ValueError(f"{algorithm} has no burst; gcra has")
+        raise ValueError(f"a burst needs algorithm='gcra', not {algorithm!r}")
     if len({rate.period for rate in parsed}) < len(parsed):
         raise ValueError("two rates have the same period, so that one of them would never matter")
     return parsed

@@ -152,6 +152,7 @@ class SessionMiddleware:
         except UNAVAILABLE as error:
             if self._on_error == "raise":
                 raise
+            self._store._note_anonymous(error)
             refusal = error
         return WebSession(refusal=refusal, stale=bool(tickets) and refusal is None)
 

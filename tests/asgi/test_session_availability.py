@@ -132,10 +132,14 @@ def away() -> Client:
     return client
 
 
-async def test_while_the_store_is_away_requests_may_be_anonymous(away: Client) -> None:
+async def test_while_the_store_is_away_requests_may_be_anonymous(
+    away: Client, caplog: pytest.LogCaptureFixture
+) -> None:
     seen: list[Any] = []
     answer = await away.visit(lambda session: seen.append((dict(session), session.user, session.available)))
     assert (answer.status, answer.all("set-cookie"), seen) == (200, [], [({}, None, False)])
+    (record,) = [one for one in caplog.records if one.name == "reinhardt_backends.session"]
+    assert record.getMessage() == "the store is away (BackendConnectionError): requests have anonymous sessions"
 
 
 @pytest.mark.parametrize("change", CHANGES)
