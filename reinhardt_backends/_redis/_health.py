@@ -48,6 +48,7 @@ class Outage:
 
     __slots__ = (
         "_changed",
+        "_ended",
         "_failed",
         "_heard",
         "_last",
@@ -79,6 +80,7 @@ class Outage:
         #: How many calls have failed since the trouble began.
         self._failed = 0
         self._since: float | None = None
+        self._ended = -inf
         self._last = 0.0
         self._last_try = 0.0
         self._tried = False
@@ -99,6 +101,8 @@ class Outage:
         begins = False
         with self._lock:
             now = monotonic()
+            # A call may have begun to wait before the server was last found to be in service.
+            since = max(since, self._ended)
             # Asked each time, so that the next call asks about what has come in between.
             heard = self._heard()
             if self._since is None or since - self._last > GAP or (heard and not self.known):
@@ -129,6 +133,7 @@ class Outage:
             with self._lock:
                 ends = self.known
                 self._since = None
+                self._ended = monotonic()
                 self.known = False
                 self._changed()
             if ends:

@@ -15,6 +15,7 @@ import pytest
 
 pytest.importorskip("redis")
 from reinhardt_backends import BackendConnectionError, OutcomeUnknownError, RedisBackend, ResponseError, SyncBackend
+from reinhardt_backends._redis._health import Outage
 
 from ..servers import Server, free_port
 from .fault_proxy import Fault, FaultProxy, faulty
@@ -210,3 +211,13 @@ async def test_failed_attempts_to_connect_are_no_outage_while_another_connection
                 assert isinstance(outcome, BackendConnectionError)
 
         assert await at.together(served, in_a_hurry, in_a_hurry) == [None, None, None]
+
+
+def test_a_call_that_waited_before_a_recovery_begins_no_outage() -> None:
+    """It may fail after another call has found that the server answers."""
+    outage = Outage(0.5, "here", "has not answered", lambda: None)
+    began = time.monotonic() - 1
+    assert outage.trouble(began)
+    outage.over()
+    assert not outage.trouble(began)
+    assert not outage.known
