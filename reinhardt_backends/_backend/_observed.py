@@ -67,7 +67,7 @@ class Observed(View):
 
 
 def reporter_for(backend: Backend, component: Component) -> Reporter | None:
-    """Return what a component reports to, ``None`` if nobody listens to its backend."""
+    """Return what a component reports to, ``None`` if its backend has no listener."""
     observers: list[Observer] = []
     while isinstance(backend, View):
         if isinstance(backend, Observed):

@@ -239,7 +239,7 @@ class SingleFlight:
                     computation.outdated = True
 
     def watch(self, request: Request) -> Computation:
-        """Return a computation that nobody joins; ``outdate`` marks it as well, until ``unwatch``."""
+        """Return a computation that no caller joins; ``outdate`` marks it as well, until ``unwatch``."""
         computation = Computation(request.tags, self.hold, threading.get_ident() if self.blocks else None)
         with _lock:
             self._watched[computation] = request.name

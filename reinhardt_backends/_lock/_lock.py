@@ -1,7 +1,7 @@
 """``Lock``: one holder at a time, for as long as its ttl says.
 
 The lock is a key that holds the id of its holder and expires; ``_ownership.py`` has the atomic steps on it. A store
-notifies nobody, so waiters ask again: the first in the store's queue after pauses of a few milliseconds, the others
+notifies no one, so waiters ask again: the first in the store's queue after pauses of a few milliseconds, the others
 less often. Among the waiters for one ``Lock`` object only the first asks, and a release in the same process wakes it.
 
 Over a user's backend, which runs no steps, the lock is taken with plain verbs, and there is no queue in the store.
@@ -56,7 +56,7 @@ class Lock:
     loops and threads. Those of one process get the lock in order of arrival, and processes take turns. It is not
     re-entrant: a task or thread that holds it and asks for it again gets a ``RuntimeError``.
 
-    What it guarantees: while a holder's ttl has not run out, nobody else takes the lock; only its holder releases or
+    What it guarantees: while a holder's ttl has not run out, no other takes the lock; only its holder releases or
     extends it; a holder that dies blocks the others for ``ttl`` seconds at most.
 
     What it does not: a holder that is paused for longer than the ttl, by a garbage collector, a slow disk or a
@@ -150,7 +150,7 @@ class Lock:
             RuntimeError: The calling task or thread holds the lock, or waits for it already.
             BackendTimeoutError: The store did not answer in time. Unlike with the verbs of a backend, this does not say
                 that nothing was changed: the store may have given the lock to this call. The call gives it back if it
-                reaches the store, and otherwise nobody holds it until it has expired.
+                reaches the store, and otherwise it has no holder until it has expired.
             BackendError: The store could not be reached or refused to serve.
         """
         seconds = self._timeout if timeout is None else check_timeout(timeout)

@@ -9,6 +9,7 @@ that CPython runs in C. Only if that fails, each value is looked at, which finds
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from itertools import chain, repeat
@@ -41,18 +42,18 @@ class Refused(Exception):
         self.path: list[str] = []
 
 
-class Check:
+class Check(ABC):
     """Checks values of one type."""
 
     __slots__ = ()
 
+    @abstractmethod
     def __call__(self, value: Any) -> bool:
         """Return ``False`` if the value comes back, ``True`` if only a walk of the whole text can tell.
 
         Raises:
             Refused: It does not come back.
         """
-        raise NotImplementedError
 
     def passes(self, values: Collection[Any]) -> bool:
         """Return whether all the values come back; ``False`` if each of them has to be looked at."""
