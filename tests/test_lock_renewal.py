@@ -70,11 +70,11 @@ async def take_away(place: Place, backend: Any) -> None:
 
 @everywhere("memory", "redis")
 async def test_the_end_of_the_ttl_is_known_without_asking(place: Place) -> None:
-    lock = place.make(Lock, "x", ttl=0.05, backend=real(place))
+    lock = place.make(Lock, "x", ttl=0.5, backend=real(place))
     assert not lock.lost
     assert await lock.acquire()
     assert not lock.lost
-    await pause(place, 0.06)
+    await pause(place, 0.51)
     assert lock.lost
     assert not await lock.release()
     assert not lock.lost
