@@ -98,15 +98,7 @@ class SyncThrottle(Face[Throttle]):
         prefix: str = "throttle",
         on_error: ThrottleErrorPolicy = "raise",
     ) -> None:
-        super().__init__(
-            Throttle(
-                blocking_target(backend),
-                *rates,
-                algorithm=algorithm,
-                prefix=prefix,
-                on_error=on_error,
-            )
-        )
+        super().__init__(Throttle(blocking_target(backend), *rates, algorithm=algorithm, prefix=prefix, on_error=on_error))
 
     @property
     def rates(self) -> tuple[Rate, ...]:
@@ -269,19 +261,7 @@ class SyncCache(Face[Cache]):
         jitter: float = 0.0,
         enabled: bool = True,
     ) -> None:
-        super().__init__(
-            Cache(
-                None if backend is None else blocking_target(backend),
-                ttl=ttl,
-                prefix=prefix,
-                on_error=on_error,
-                lease=lease,
-                finish=finish,
-                stale_on_error=stale_on_error,
-                jitter=jitter,
-                enabled=enabled,
-            )
-        )
+        super().__init__(Cache(None if backend is None else blocking_target(backend), ttl=ttl, prefix=prefix, on_error=on_error, lease=lease, finish=finish, stale_on_error=stale_on_error, jitter=jitter, enabled=enabled))
 
     def bind(self, backend: Backend | SyncBackend) -> None:
         """Keep values in this backend from now on. Call it when the program starts, before the cache is used.
@@ -606,17 +586,7 @@ class SyncSessionStore(Face[SessionStore[Data]], Generic[Data]):
         prefix: str = "session",
         evictable: bool = False,
     ) -> None:
-        super().__init__(
-            SessionStore(
-                blocking_target(backend),
-                type,
-                ttl=ttl,
-                absolute_ttl=absolute_ttl,
-                max_per_user=max_per_user,
-                prefix=prefix,
-                evictable=evictable,
-            )
-        )
+        super().__init__(SessionStore(blocking_target(backend), type, ttl=ttl, absolute_ttl=absolute_ttl, max_per_user=max_per_user, prefix=prefix, evictable=evictable))
 
     def create(self, data: Data, user: str | None = None, *, ttl: TTL | None = None) -> Session[Data]:
         """Begin a session.
@@ -644,7 +614,7 @@ class SyncSessionStore(Face[SessionStore[Data]], Generic[Data]):
             ``None`` if the store has issued no such id, or the session has ended or was rotated, or its data is no
             longer valid as the type of the store. Nothing is changed then.
         """
-        hidden = [id]
+        hidden: list[Any] = [id]
         del id
         return drive(self._target.load(hidden.pop()))
 
@@ -654,7 +624,7 @@ class SyncSessionStore(Face[SessionStore[Data]], Generic[Data]):
         A request with such an id was sent before. Its client has, or is about to receive, a newer id or none; so do not
         delete the cookie, which may be another one by now.
         """
-        hidden = [id]
+        hidden: list[Any] = [id]
         del id
         return drive(self._target.was_rotated(hidden.pop()))
 
@@ -696,7 +666,7 @@ class SyncSessionStore(Face[SessionStore[Data]], Generic[Data]):
         Returns:
             Whether there was one to end.
         """
-        hidden = [id]
+        hidden: list[Any] = [id]
         del id
         return drive(self._target.revoke(hidden.pop()))
 
@@ -792,16 +762,7 @@ class SyncLock(Face[Lock]):
         renew: bool = False,
         evictable: bool = False,
     ) -> None:
-        super().__init__(
-            Lock(
-                blocking_target(backend),
-                name,
-                ttl=ttl,
-                timeout=timeout,
-                renew=renew,
-                evictable=evictable,
-            )
-        )
+        super().__init__(Lock(blocking_target(backend), name, ttl=ttl, timeout=timeout, renew=renew, evictable=evictable))
 
     @property
     def name(self) -> str:

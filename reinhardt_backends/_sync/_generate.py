@@ -16,7 +16,6 @@ import ast
 import difflib
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
@@ -54,6 +53,9 @@ OUTPUTS: Final = {
 RENAMED: Final = {"aclose": "close", "__aenter__": "__enter__", "__aexit__": "__exit__"}
 """Methods with another name on a face."""
 
+SPECIAL: Final = frozenset({"__init__", *RENAMED})
+"""Methods of a face whose names begin with an underscore."""
+
 BLOCKING: Final = {
     "AsyncIterator": "Iterator",
     "AsyncFactory": "Factory",
@@ -64,6 +66,12 @@ BLOCKING: Final = {
 
 WHEN_GIVEN: Final = frozenset({"renew"})
 """Arguments that are passed on only where they are given: a user's backend need not take them."""
+
+PASSED: Final = {
+    "Backend": "blocking_target({0})",
+    "Backend | None": "None if {0} is None else blocking_target({0})",
+}
+"""How an argument is passed on, by its type: a backend, which may be a face, as one that blocks."""
 
 SECRET: Final = frozenset({"id"})
 """Arguments that no frame may keep while a call runs: a traceback may show the variables of its frames."""
@@ -85,10 +93,6 @@ PROVIDED: Final = {
 """Where what the faces use comes from, if the source does not import it."""
 
 
-class GeneratorError(Exception):
-    """The source is not written in a way that can be cut."""
-
-
 class Source:
     """One file of the asynchronous source."""
 
@@ -106,7 +110,7 @@ class Source:
         for node in self.tree.body:
             if isinstance(node, ast.ClassDef) and node.name == name:
                 return node
-        raise GeneratorError(f"{self.path} has no class {name}")
+        raise ValueError(f"{self.path} has no class {name}")
 
     def span(self, node: ast.stmt | ast.expr) -> tuple[int, int]:
         """Return where a node begins and ends; ``ast`` counts columns in bytes."""
@@ -129,7 +133,10 @@ class Source:
     def names(self) -> dict[str, tuple[str, bool]]:
         """Return where each name of the module can be imported from, and whether for type checkers only."""
         found: dict[str, tuple[str, bool]] = {}
-        for node, checking in _statements(self.tree.body):
+        nodes = [(node, False) for node in self.tree.body]
+        # The only ``if`` of a module is that of TYPE_CHECKING.
+        nodes += [(inner, True) for node in self.tree.body if isinstance(node, ast.If) for inner in node.body]
+        for node, checking in nodes:
             if isinstance(node, ast.ImportFrom):
                 above = self._package[: len(self._package) + 1 - node.level]
                 module = "." + ".".join([*above, *filter(None, [node.module])]) if node.level else str(node.module)
@@ -142,28 +149,22 @@ class Source:
         return found
 
 
-def _statements(body: list[ast.stmt], checking: bool = False) -> Iterator[tuple[ast.stmt, bool]]:
-    for node in body:
-        yield node, checking
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            yield from _statements(node.body, checking=True)
-
-
 class Method:
     """One method of the asynchronous source, and what becomes of it.
 
     Args:
         source: The file that it is in.
         node: The method.
+        owner: The name of its class.
         faces: Classes that the face replaces, in annotations, by their faces.
     """
 
-    def __init__(self, source: Source, node: Function, faces: dict[str, str]) -> None:
+    def __init__(self, source: Source, node: Function, owner: str, faces: dict[str, str]) -> None:
         self.node = node
         self.name = node.name
         self.faces = faces
         self.source = source
-        self.source_class = next(iter(faces), "")
+        self.owner = owner
         self.decorators = [ast.unparse(decorator) for decorator in node.decorator_list]
         # What it returns, without arguments: ``AsyncIterator`` of ``AsyncIterator[str]``.
         self.returns = ast.unparse(node.returns).partition("[")[0] if node.returns else ""
@@ -178,8 +179,6 @@ class Method:
         """Return the decorators and the statement up to its colon."""
         old = f"{'async ' if isinstance(self.node, ast.AsyncFunctionDef) else ''}def {self.name}"
         start, stop = self.source.span(self.node)[0], self.source.span(self.node.body[0])[0]
-        if self.source.cut(start, start + len(old)) != old:
-            raise GeneratorError(f"{self.source.module}:{self.node.lineno}: expected {old!r}")
         edits = {(start, start + len(old)): f"def {RENAMED.get(self.name, self.name)}"}
         annotations = [item.annotation for item in ast.walk(self.node.args) if isinstance(item, ast.arg)]
         for annotation in filter(None, [*annotations, self.node.returns]):
@@ -193,47 +192,45 @@ class Method:
     def arguments(self, without: frozenset[str] = frozenset()) -> str:
         """Return the arguments as a call passes them on."""
         given = self.node.args
-        parts = [self.passed(item) for item in given.args if item.arg not in {"self", "cls"}]
+        plain = [(item.arg, item.annotation and ast.unparse(item.annotation)) for item in given.args[1:]]
+        parts = [PASSED.get(annotation or "", "{0}").format(name) for name, annotation in plain]
         parts += [f"*{given.vararg.arg}"] if given.vararg else []
         parts += [f"{item.arg}={item.arg}" for item in given.kwonlyargs if item.arg not in without]
         parts += [f"**{given.kwarg.arg}"] if given.kwarg else []
         return ", ".join(parts)
 
-    def passed(self, item: ast.arg) -> str:
-        """Return an argument as it is passed on: a backend, which may be a face, as one that blocks."""
-        annotation = ast.unparse(item.annotation) if item.annotation else ""
-        if annotation == "Backend":
-            return f"blocking_target({item.arg})"
-        if annotation == "Backend | None":
-            return f"None if {item.arg} is None else blocking_target({item.arg})"
-        return item.arg
-
     def body(self) -> str:
+        """Return the statements of the method."""
         arguments = self.arguments()
+        given = {item.arg for item in ast.walk(self.node.args) if isinstance(item, ast.arg)}
+        if self.name == "__init__":
+            return f"super().__init__({self.owner}({arguments}))"
         if self.name == "__aenter__":
             return f"{self.call(arguments)}\n        return self"
         if "property" in self.decorators:
             return f"return self._target.{self.name}"
         if "classmethod" in self.decorators:
             # A url or an option may hold a password.
-            names = arguments.replace("*", "").split(", ")
-            hidden = re.sub(r"\w+", "hidden.pop()", arguments)
-            return (
-                f"hidden: list[Any] = [{', '.join(reversed(names))}]\n        del {', '.join(names)}\n"
-                f"        return cls({self.source_class}.{self.name}({hidden}))"
-            )
+            return self.hiding(given - {"cls"}, f"return cls({self.owner}.{self.name}({{}}))")
         if self.returns in self.faces:
             return f"return {self.faces[self.returns]}(self._backend.{self.name}({arguments}), runtime=self._runtime)"
-        given = {item.arg for item in ast.walk(self.node.args) if isinstance(item, ast.arg)}
-        if secret := given & SECRET:
-            (name,) = secret
-            hidden = ", ".join("hidden.pop()" if one == name else one for one in arguments.split(", "))
-            return f"hidden = [{name}]\n        del {name}\n        return {self.call(hidden)}"
+        if given & SECRET:
+            return self.hiding(given & SECRET, f"return {self.call('{}')}")
         if optional := given & WHEN_GIVEN:
             missing = " and ".join(f"{name} is None" for name in optional)
             short = f"return {self.call(self.arguments(WHEN_GIVEN))}"
             return f"if {missing}:\n            {short}\n        return {self.call(arguments)}"
         return f"return {self.call(arguments)}"
+
+    def hiding(self, names: set[str], call: str) -> str:
+        """Return the statements that pass these arguments on and keep them out of the frame while ``call`` runs."""
+        given = self.arguments().split(", ")
+        passed = [re.sub(r"\w+", "hidden.pop()", one) if one.strip("*") in names else one for one in given]
+        kept = [one.strip("*") for one in given if one.strip("*") in names]
+        return (
+            f"hidden: list[Any] = [{', '.join(reversed(kept))}]\n        del {', '.join(kept)}\n"
+            f"        {call.format(', '.join(passed))}"
+        )
 
     def call(self, arguments: str) -> str:
         """Return the expression that calls the asynchronous method and drives what it returns."""
@@ -262,50 +259,49 @@ class Method:
 def methods(source: Source, node: ast.ClassDef, faces: dict[str, str]) -> list[Method]:
     """Return the methods of a class that its face has."""
     functions = [item for item in node.body if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)]
-    return [Method(source, item, faces) for item in functions if not item.name.startswith("_") or item.name in RENAMED]
+    return [
+        Method(source, item, node.name, faces)
+        for item in functions
+        if item.name in SPECIAL or not item.name.startswith("_")
+    ]
 
 
-def component_face(target: Target, source: Source, node: ast.ClassDef) -> str:
-    """Return the face of a component up to its methods. It is made as the component is, also with a ``SyncBackend``."""
-    init = next((item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"), None)
-    if init is None:
-        raise GeneratorError(f"{target.name} has no constructor that takes a backend")
-    method = Method(source, init, {"Backend": "Backend | SyncBackend"})
-    if method.node.args.args[1:2] == [] or "blocking_target" not in method.arguments():
-        raise GeneratorError(f"the constructor of {target.name} takes no backend")
-    passed = "".join(f"                {argument},\n" for argument in method.arguments().split(", "))
-    generic = next((text for base in node.bases if (text := ast.unparse(base)).startswith("Generic[")), "")
+def write_class(name: str, bases: list[str], docstring: str, parts: list[str]) -> str:
+    """Return a class without attributes of its own."""
+    doc = docstring and f"{docstring}\n"
+    return f"class {name}({', '.join(bases)}):\n{doc}    __slots__ = ()\n\n{''.join(parts).rstrip()}\n"
+
+
+def component_face(source: Source, node: ast.ClassDef, faces: dict[str, str]) -> str:
+    """Return the face of a component. It is made as the component is, also with a ``SyncBackend``."""
+    verbs = methods(source, node, {**faces, "Backend": "Backend | SyncBackend"})
+    if not any(verb.name == "__init__" and "blocking_target(" in verb.arguments() for verb in verbs):
+        raise ValueError(f"{node.name} has no constructor that takes a backend")
+    generic = [text for base in node.bases if (text := ast.unparse(base)).startswith("Generic[")]
+    wrapped = node.name + "".join(generic).removeprefix("Generic")
     doc = source.docstring(node, " " * 4)
-    head = f"{doc}\n    __slots__ = ()\n\n" if doc else "    __slots__ = ()\n\n"
-    return (
-        f"class Sync{target.name}(Face[{target.name}{generic.removeprefix('Generic')}]{generic and f', {generic}'}):\n"
-        f"{head}{method.signature()}\n{source.docstring(init, ' ' * 8)}"
-        f"        super().__init__(\n            {target.name}(\n{passed}            )\n        )\n\n"
-    )
+    return write_class(f"Sync{node.name}", [f"Face[{wrapped}]", *generic], doc, [verb.text() for verb in verbs])
 
 
-def backend_faces(directory: Path, verbs: list[Method]) -> str:
+def backend_faces(directory: Path, verbs: list[Method]) -> list[str]:
     """Return the face of ``Backend``, and the two that call the plain functions of the memory backend."""
     base = Source(directory, BASE.path)
-    doc = base.docstring(base.find(BASE.name), " " * 4)
     source = Source(directory, MEMORY.path)
     names = {verb.name for verb in verbs}
     plain = [(method, method.plain_call()) for method in methods(source, source.find(MEMORY.name), {})]
     calls = [(method, ast.unparse(call)) for method, call in plain if call is not None and method.name in names]
-    head = "    __slots__ = ()\n\n"
-    parts = [
-        f"class Sync{BACKEND.name}({BASE.name}, over={BACKEND.name}):\n{doc}\n{head}",
-        *(verb.text() for verb in verbs),
-        f"\nclass SyncMemory(Sync{BACKEND.name}, over={MEMORY.name}):\n{head}",
-        *(direct(method, call) for method, call in calls),
-        f"\nclass SyncMemoryNamespace(Sync{BACKEND.name}, over=Namespace):\n{head}",
-        *(
-            direct(method, call.replace("(key", "(self._namespace._full(key)"))
-            for method, call in calls
-            if "key" in method.arguments().split(", ")
-        ),
+    inside = [
+        (method, call.replace("(key", "(self._namespace._full(key)"))
+        for method, call in calls
+        if "key" in method.arguments().split(", ")
     ]
-    return "".join(parts)
+    face = f"Sync{BACKEND.name}"
+    doc = base.docstring(base.find(BASE.name), " " * 4)
+    return [
+        write_class(face, [BASE.name, f"over={BACKEND.name}"], doc, [verb.text() for verb in verbs]),
+        write_class("SyncMemory", [face, f"over={MEMORY.name}"], "", [direct(*one) for one in calls]),
+        write_class("SyncMemoryNamespace", [face, "over=Namespace"], "", [direct(*one) for one in inside]),
+    ]
 
 
 def direct(method: Method, call: str) -> str:
@@ -332,22 +328,22 @@ def generate(directory: Path = PACKAGE, targets: tuple[Target, ...] = (BACKEND,)
     """Return the text of a file of faces for the source in ``directory``."""
     faces = {target.name: f"Sync{target.name}" for target in targets}
     known = {name: (module, False) for name, module in PROVIDED.items()}
-    parts: list[str] = []
+    paths: list[str] = []
+    classes: list[str] = []
     for target in targets:
         source = Source(directory, target.path)
-        node = source.find(target.name)
-        verbs = methods(source, node, faces if target == BACKEND else {**faces, "Backend": "Backend | SyncBackend"})
+        paths.append(target.path)
         known = source.names() | known
         if target == BACKEND:
             optional = Source(directory, OPTIONAL.path)
-            verbs += methods(optional, optional.find(OPTIONAL.name), faces)
+            paths += [OPTIONAL.path, MEMORY.path]
             known = optional.names() | known
-            parts.append(backend_faces(directory, verbs))
+            verbs = methods(source, source.find(target.name), faces)
+            verbs += methods(optional, optional.find(OPTIONAL.name), faces)
+            classes += backend_faces(directory, verbs)
         else:
-            parts.append(component_face(target, source, node) + "".join(verb.text() for verb in verbs))
-    body = "\n\n".join(part.rstrip("\n") + "\n" for part in parts)
-    further = {BACKEND: (OPTIONAL.path, MEMORY.path)}
-    paths = [path for target in targets for path in (target.path, *further.get(target, ()))]
+            classes.append(component_face(source, source.find(target.name), faces))
+    body = "\n\n".join(classes)
     return (
         f"# Generated from {', '.join(paths)}. Do not edit.\n"
         "# Change those, and run python -m reinhardt_backends._sync._generate\n"
@@ -357,24 +353,20 @@ def generate(directory: Path = PACKAGE, targets: tuple[Target, ...] = (BACKEND,)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the files, or with ``--check`` compare them, and return the exit status."""
+    """Write the files, or with ``--check`` show what would change, and return the exit status."""
     check = "--check" in (sys.argv[1:] if arguments is None else arguments)
-    stale = [name for name, targets in OUTPUTS.items() if not _settle(name, generate(PACKAGE, targets), check=check)]
-    for name in stale:
-        sys.stderr.write(f"{name} is not what the source makes: run python -m reinhardt_backends._sync._generate\n")
-    return int(bool(stale))
-
-
-def _settle(name: str, new: str, *, check: bool) -> bool:
-    """Write one file, or only compare it and show the difference. Return whether it is up to date."""
-    path = PACKAGE / name
-    if not check:
-        path.write_text(new, encoding="utf-8", newline="\n")
-        return True
-    old = path.read_bytes().decode() if path.exists() else ""
-    both = old.splitlines(keepends=True), new.splitlines(keepends=True)
-    sys.stdout.writelines(difflib.unified_diff(*both, name, f"{name}, generated"))
-    return old == new
+    status = 0
+    for name, targets in OUTPUTS.items():
+        path, new = PACKAGE / name, generate(PACKAGE, targets)
+        old = path.read_bytes().decode() if path.exists() else ""
+        if not check:
+            path.write_text(new, encoding="utf-8", newline="\n")
+        elif old != new:
+            both = old.splitlines(keepends=True), new.splitlines(keepends=True)
+            sys.stdout.writelines(difflib.unified_diff(*both, name, f"{name}, generated"))
+            sys.stderr.write(f"{name} is not what the source makes: run python -m reinhardt_backends._sync._generate\n")
+            status = 1
+    return status
 
 
 if __name__ == "__main__":
