@@ -11,7 +11,7 @@ from math import inf
 from time import monotonic
 from typing import Any, Final
 
-from .._errors import AuthenticationError, BackendClosedError, BackendError, ResponseError
+from .._errors import AuthenticationError, BackendClosedError, BackendError, OutcomeUnknownError, ResponseError
 from ._client import out_of_step
 from ._cluster_map import ClusterMap, Member
 from ._cluster_replies import redirection_in
@@ -261,11 +261,11 @@ class ClusterCall:
         return until if pause else 0.0
 
     def judge(self, error: BackendError) -> BackendError:
-        """Return the error that the caller gets: of a write that may have been executed, the outcome is unknown."""
+        """Return the error that the caller gets (``History.judge``)."""
         for history in self._histories.values():
-            judged = history.judge(error)
-            if judged is not error:
-                return judged
+            error = history.judge(error)
+            if isinstance(error, OutcomeUnknownError):
+                break
         return error
 
     def forget(self) -> None:

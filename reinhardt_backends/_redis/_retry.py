@@ -68,6 +68,8 @@ class History:
         self.sent = False
         self._broken = 0
         self._refused = 0
+        #: The refusal that is the last thing the server did with the call.
+        self._refusal: BackendError | None = None
         #: Since when the server has refused the call as read-only.
         self._read_only_since: float | None = None
         #: Connections on which the call may still be executed.
@@ -88,12 +90,14 @@ class History:
         """Return how many seconds to wait before the call may be sent again (infinity: never), and what is wrong."""
         if isinstance(trouble, CallFailed):
             return self._after_failure(trouble), self._error_for(trouble.failure)
-        return self._after_refusal(trouble), error_for(trouble, self._location)
+        self._refusal = error_for(trouble, self._location)
+        return self._after_refusal(trouble), self._refusal
 
     def _after_failure(self, failed: CallFailed) -> float:
         """Seconds to wait after a call without a reply; infinity if it must not be sent again."""
         if failed.sent:
             self.sent = True
+            self._refusal = None
             if self._kind is Kind.IDEMPOTENT:
                 self._doubtful.append(failed.failure)
         self._broken += 1
@@ -189,10 +193,21 @@ class History:
         return error
 
     def judge(self, error: BackendError) -> BackendError:
-        """Return the error that the caller gets: of a write that may have been executed, the outcome is unknown."""
+        """Return the error that the caller gets.
+
+        Of a write that may have been executed, the outcome is unknown. A call that was refused, and then could not be
+        sent again in time or because of an outage, gets the refusal.
+        """
         if isinstance(error, BackendConnectionError):
             self._health.down.note_failure()
             self._health.read_only.note_failure()
+        refusal = self._refusal
+        if refusal is not None and (
+            isinstance(error, BackendTimeoutError)
+            or (type(error) is BackendConnectionError and self._health.outage(self._kind) is not None)
+        ):
+            refusal.__cause__ = error.with_traceback(None)
+            error = refusal
         if not self.sent or self._kind is Kind.READ or isinstance(error, BackendClosedError):
             return error
         _UNKNOWN.write(self._location)
