@@ -107,8 +107,13 @@ class _ObservedPages(PagedKeys):
             report.end()
         return page
 
+    def leave_out(self, prefix: str) -> None:
+        self._keys.leave_out(prefix)
+
     async def aclose(self) -> None:
+        await super().aclose()
         self._report.end()
+        await self._keys.aclose()
 
 
 class _ObservedKeys:

@@ -8,27 +8,38 @@ from typing import Any
 
 
 class PagedKeys(AsyncIterator[str]):
-    """An iterator over keys that asks the store for a page of them at a time."""
+    """An iterator over keys that asks the store for a page of them at a time.
+
+    It may be left at any time and continued later, also after an error. ``aclose`` ends it.
+    """
 
     def __init__(self) -> None:
         #: What is left of the page.
         self._page: Iterator[str] = iter(())
+        self.closed = False
 
     @abstractmethod
     async def next_page(self) -> list[str]:
         """Return further keys; none at the end."""
 
-    async def __anext__(self) -> str:
-        while (key := next(self._page, None)) is None:
-            if not await self._turn():
-                raise StopAsyncIteration
-        return key
+    @abstractmethod
+    def leave_out(self, prefix: str) -> None:
+        """Yield the keys of further pages without this prefix, which all of them have."""
 
-    async def _turn(self) -> bool:
-        """Ask for the next page. Return whether there is one."""
-        page = await self.next_page()
-        self._page = iter(page)
-        return bool(page)
+    async def __anext__(self) -> str:
+        # A loop, since a call of next() would take a third longer.
+        for key in self._page:
+            return key
+        while not self.closed and (page := await self.next_page()):
+            self._page = iter(page)
+            for key in self._page:
+                return key
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """End the iteration."""
+        self.closed = True
+        self._page = iter(())
 
 
 async def close_iterator(iterator: AsyncIterator[Any]) -> None:

@@ -298,10 +298,18 @@ class _StrippedPages(PagedKeys):
         super().__init__()
         self._keys = keys
         self._namespace = namespace
+        keys.leave_out(namespace._full(""))
 
     async def next_page(self) -> list[str]:
-        cut = len(self._namespace._full(""))
-        return [key[cut:] for key in await self._keys.next_page()]
+        self._namespace._full("")
+        return await self._keys.next_page()
+
+    def leave_out(self, prefix: str) -> None:
+        self._keys.leave_out(prefix)
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        await self._keys.aclose()
 
 
 class _Stripped:

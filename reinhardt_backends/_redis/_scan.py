@@ -28,7 +28,7 @@ class Pages:
         self._cursor: bytes | None = b"0"
 
     async def next(self) -> list[bytes]:
-        """Return the next page; an empty one at the end."""
+        """Return the next page as the server gave it; an empty one at the end."""
         names: list[bytes] = []
         while not names and self._cursor is not None:
             names = self._turn(await self._client.call(Kind.READ, *self._words(), expects=PAGE))
@@ -36,6 +36,9 @@ class Pages:
 
     async def unlink(self, names: list[bytes]) -> list[bytes]:
         """Remove a page of names and return the next page, in one round trip if that has names."""
+        names = self._own(names)
+        if not names:
+            return await self.next()
         if self._cursor is None:
             await self._client.call(Kind.IDEMPOTENT, b"UNLINK", *names, expects=NUMBER)
             return []
@@ -49,11 +52,16 @@ class Pages:
     def _turn(self, page: list[Any]) -> list[bytes]:
         cursor, names = page
         self._cursor = None if cursor == b"0" else cursor
-        return (
-            cast("list[bytes]", names)
-            if _begin_with(names, self._prefix)
-            else [name for name in names if name.startswith(self._prefix)]
-        )
+        return cast("list[bytes]", names)
+
+    def _own(self, names: list[bytes]) -> list[bytes]:
+        """Return the names that begin with the prefix, as all should that the server has sent."""
+        prefix = self._prefix
+        whole = b"\n" + b"\n".join(names)
+        # All at once, which is faster, unless a name has a line break.
+        if whole.count(b"\n") == whole.count(b"\n" + prefix) == len(names):
+            return names
+        return [name for name in names if name.startswith(prefix)]
 
 
 #: What UNLINK and SCAN are answered with.
@@ -67,32 +75,35 @@ class ScannedKeys(PagedKeys):
         super().__init__()
         self._pages = client.pages((own + prefix).encode())
         self._own = own
+        self._prefix = own + prefix
 
     async def next_page(self) -> list[str]:
         while names := await self._pages.next():
-            keys = _texts(names, self._own)
+            keys = _texts(names, self._prefix, self._own)
             if keys:
                 return keys
         return []
 
-
-def _begin_with(names: list[bytes], prefix: bytes) -> bool:
-    """Return whether all names surely begin with a prefix, as the server was told. Faster than asking each."""
-    whole = b"\n" + b"\n".join(names)
-    return whole.count(b"\n") == whole.count(b"\n" + prefix) == len(names)
+    def leave_out(self, prefix: str) -> None:
+        self._own += prefix
 
 
-def _texts(names: list[bytes], prefix: str) -> list[str]:
-    """Return the names that are text, without the prefix that all of them have."""
+def _texts(names: list[bytes], prefix: str, own: str) -> list[str]:
+    """Return the names that are text and begin with ``prefix``, without ``own``, which ``prefix`` begins with."""
     try:
         text = b"\n".join(names).decode()
     except UnicodeDecodeError:
         text = ""
-    # All at once, unless a name has a line break or is not text.
-    if text and text.count("\n") == len(names) - 1:
-        return text[len(prefix) :].split("\n" + prefix)
-    texts = []
+    # All at once, which is faster, unless a name is not text, begins otherwise, or has a line break.
+    breaks = len(names) - 1
+    if text.startswith(prefix) and text.count("\n") == breaks:
+        keys = text[len(own) :].split("\n" + own)
+        if len(keys) == len(names) and (prefix == own or text.count("\n" + prefix) == breaks):
+            return keys
+    keys = []
     for name in names:
         with contextlib.suppress(UnicodeDecodeError):
-            texts.append(name.decode()[len(prefix) :])
-    return texts
+            text = name.decode()
+            if text.startswith(prefix):
+                keys.append(text[len(own) :])
+    return keys
