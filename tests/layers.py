@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,6 +46,12 @@ class Import(NamedTuple):
     target: tuple[str, ...]
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    """Return the syntax tree of a module, which is parsed once."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def layer_of(parts: tuple[str, ...]) -> str:
     """Return the layer of a module, given by its path in the package."""
     if parts and f"{parts[0]}/" in LAYERS:
@@ -57,10 +64,15 @@ def module_parts(path: Path) -> tuple[str, ...]:
     return parts[:-1] if parts[-1] == "__init__" else parts
 
 
-def imports_of(path: Path) -> Iterator[Import]:
-    """Yield every import of a module; those in functions and in TYPE_CHECKING blocks included."""
+@cache
+def imports_of(path: Path) -> list[Import]:
+    """Return every import of a module; those in functions and in TYPE_CHECKING blocks included."""
+    return list(_imports_of(path))
+
+
+def _imports_of(path: Path) -> Iterator[Import]:
     package = path.relative_to(ROOT.parent).parent.parts
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield Import(node.lineno, alias.name.partition(".")[0], tuple(alias.name.split(".")[1:]))
@@ -80,7 +92,7 @@ def imports_of(path: Path) -> Iterator[Import]:
 
 def private_uses(path: Path) -> Iterator[str]:
     """Yield what a module imports or reads of the package beyond its public names; dunder names are public."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names if alias.name.partition(".")[0] == ROOT.name]
@@ -121,7 +133,7 @@ def levels() -> dict[str, int]:
 
 def functions(path: Path) -> Iterator[tuple[int, str]]:
     """Yield length and name of each function of a module; its docstring does not count."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             last = node.body[-1].end_lineno or node.lineno
             doc = node.body[0] if ast.get_docstring(node) is not None else None

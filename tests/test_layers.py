@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from . import layers
-from .layers import ADAPTERS, FILES, LAYERS, ROOT, imports_of, layer_of, module_parts, private_uses
+from .layers import ADAPTERS, FILES, LAYERS, ROOT, imports_of, layer_of, module_parts, private_uses, tree_of
 
 STDLIB_ONLY = {"_errors"}
 # Which layers may import these. The portal asks asyncio whether it is called from its own loop.
@@ -77,7 +77,7 @@ def test_private_names_in_an_adapter_are_found(source: str, found: list[str], tm
     ids=lambda path: path.parent.name,
 )
 def test_a_folders_init_only_re_exports(path: Path) -> None:
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in tree_of(path).body:
         names = [target.id for target in getattr(node, "targets", []) if isinstance(target, ast.Name)]
         is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         assert is_text or isinstance(node, ast.ImportFrom) or names == ["__all__"], f"{path}:{node.lineno}"
