@@ -68,13 +68,19 @@ class BackendSession(dict[str, Any], SessionMixin):
 
     def is_changed(self) -> bool:
         """Return whether there is anything to store. Values that were changed in place count."""
-        return self.modified or self.rotated or dict(self) != self._before
+        return self.modified or self.rotated or self.keys() != self._before.keys() or bool(self._assigned())
 
     def merge(self, stored: dict[str, Any]) -> dict[str, Any]:
         """Return what is stored, with the changes of this request."""
-        changed = {name: value for name, value in self.items() if self._before.get(name, _KEEP) != value}
         kept = {name: value for name, value in stored.items() if name in self or name not in self._before}
-        return {**kept, **changed}
+        return {**kept, **self._assigned()}
+
+    def _assigned(self) -> dict[str, Any]:
+        """Return the values that are new or changed, as JSON: there ``1``, ``1.0`` and ``True`` differ."""
+        before = self._before
+        return {
+            name: value for name, value in self.items() if name not in before or encode(value) != encode(before[name])
+        }
 
 
 class BackendSessionInterface(SessionInterface):

@@ -73,6 +73,16 @@ def test_a_session_is_stored_and_loaded(backend: Backend) -> None:
     assert site.get().json == {"a": 1, "b": {"c": [2]}}
 
 
+def test_a_value_that_python_finds_equal_is_a_change_too() -> None:
+    site = Site(MemoryBackend())
+    site.get(lambda session: session.update(seen=1, list=[0]))
+    site.get(lambda session: session.update(seen=True))
+    assert site.get().json["seen"] is True
+    site.get(lambda session: session["list"].__setitem__(0, False))
+    assert site.get().json == {"seen": True, "list": [False]}
+    assert site.get().json["list"][0] is False
+
+
 def test_an_id_that_was_not_issued_is_no_session(backend: Backend) -> None:
     site = Site(backend)
     for value in ("x", "A" * 64, "ä" * 100):
