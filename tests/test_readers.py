@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum
@@ -33,7 +33,7 @@ from pydantic import (
 )
 from typing_extensions import TypeAliasType
 
-from reinhardt_backends import DeserializationError, decode, encode
+from reinhardt_backends import DeserializationError, SerializationError, decode, encode
 from reinhardt_backends._values import takes_bytes
 
 from .codec_types import Box, Cat, Color, Node, Pair, Pet, Point, Session, Thing
@@ -300,3 +300,35 @@ def test_members_of_an_enum_are_left_alone_in_large_values() -> None:
 
     shapes = [Shape.LIST, Shape.TYPES] * 2000
     assert decode(encode(shapes), list[Shape]) == shapes
+
+
+class Basket(BaseModel):
+    """A model with a field that pydantic validates lazily."""
+
+    items: Iterable[int]
+
+
+@pytest.mark.parametrize("padding", [0, 3_000], ids=["small", "large"])
+@pytest.mark.parametrize(
+    "type_", [Iterable[int], Iterable[int] | None, TypeAdapter(Iterable[int]), dict[str, Any] | Iterable[int]]
+)
+def test_an_iterable_is_read_strictly_and_at_once(type_: Any, padding: int) -> None:
+    numbers = [*range(padding), 1, 2]
+    read = decode(encode(numbers), type_)
+    assert list(read) == list(read) == numbers
+    for wrong in ("SECRET", "1", 1.0, True):
+        with pytest.raises(DeserializationError) as caught:
+            decode(encode([*numbers, wrong]), type_)
+        assert "SECRET" not in str(caught.value)
+    with pytest.raises(DeserializationError):
+        decode(encode(b"\x01"), type_)
+
+
+def test_a_field_that_is_an_iterable_is_read_as_a_list_and_can_be_stored_again() -> None:
+    basket = decode(encode({"items": [1, 2]}), Basket)
+    assert basket.items == [1, 2]
+    assert decode(encode(basket), Basket) == basket
+    with pytest.raises(DeserializationError, match="items"):
+        decode(encode({"items": ["1"]}), Basket)
+    with pytest.raises(SerializationError, match=r"at \.items .*an iterator can be read only once"):
+        encode(Basket(items=[1, 2]))

@@ -10,10 +10,10 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from pydantic import BaseModel
-from pydantic_core import SchemaSerializer, SchemaValidator, core_schema, from_json
+from pydantic_core import SchemaSerializer, core_schema, from_json
 
 from ._checks import PLAIN, Check, Refused
-from ._readers import explain, type_name
+from ._readers import eager_validator, explain, type_name
 from ._walk import find_loss, is_secret
 
 ANY: Final = SchemaSerializer(core_schema.any_schema())
@@ -27,7 +27,7 @@ class ReadBack(Check):
 
     def __init__(self, schema: Any) -> None:
         self._schema = schema
-        self._built: tuple[SchemaSerializer, SchemaValidator] | None = None
+        self._built: tuple[SchemaSerializer, Any] | None = None
 
     def __call__(self, value: Any) -> bool:
         reason = self._reason(value)
@@ -37,7 +37,7 @@ class ReadBack(Check):
 
     def _reason(self, value: Any) -> str | None:
         if self._built is None:
-            self._built = (SchemaSerializer(self._schema), SchemaValidator(self._schema))
+            self._built = (SchemaSerializer(self._schema), eager_validator(self._schema))
         serializer, validator = self._built
         data = serializer.to_json(value, round_trip=True, warnings=False)
         found = failure = None

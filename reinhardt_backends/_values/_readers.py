@@ -33,6 +33,8 @@ _COUNTED_ERRORS: Final = 1000
 _NAME_LENGTH: Final = 200
 _FIELD_SCHEMAS: Final = frozenset({"model-fields", "typed-dict", "dataclass-args", "arguments", "arguments-v3"})
 _CONTAINERS: Final = frozenset({"list", "set", "frozenset", "tuple", "dict", "deque", "ordered-dict"})
+_LAZY: Final = "generator"
+"""The kind of schema of an ``Iterable``."""
 # What a schema holds beside schemas.
 _NOT_SCHEMAS: Final = frozenset({"metadata", "cls", "config", "default", "expected", "members", "custom_error_context"})
 _TYPING_MODULES: Final = frozenset({"typing", "typing_extensions", "types"})
@@ -41,7 +43,7 @@ _NOTHING: Final = object()
 
 # Kinds of schema whose strict validator refuses every ``bytes`` object.
 _REFUSES_BYTES: Final = _CONTAINERS | {
-    "none", "bool", "int", "float", "decimal", "complex", "str", "date", "time", "datetime", "timedelta", "uuid",
+    _LAZY, "none", "bool", "int", "float", "decimal", "complex", "str", "date", "time", "datetime", "timedelta", "uuid",
     "enum", "model-fields", "dataclass-args", "typed-dict", "named-tuple",
 }  # fmt: skip
 # Kinds of schema that refuse ``bytes`` if the schema under this name does.
@@ -56,16 +58,20 @@ class Reader:
 
     ``bytes`` are read as ``bytes`` only where ``bytes`` were stored. JSON has no bytes, and pydantic would accept any
     string for them, so JSON is validated against the type without the ``bytes`` at its top.
+
+    An ``Iterable`` is read as a list. pydantic's iterator would validate each item when it is asked for, not strictly
+    and with its own errors, and could be read only once.
     """
 
-    __slots__ = ("_adapter", "_bounded", "_json", "_json_adapter")
+    __slots__ = ("_adapter", "_bounded", "_bytes", "_json", "_json_adapter")
 
     def __init__(self, adapter: TypeAdapter[Any]) -> None:
         # With ``defer_build`` there is only a placeholder for the schema until now.
         adapter.rebuild(raise_errors=True)
         self._adapter = adapter
         self._json_adapter = _json_adapter(adapter)
-        self._json: Any = None if self._json_adapter is None else self._json_adapter.validator
+        self._json: Any = None if self._json_adapter is None else _eager(self._json_adapter)
+        self._bytes: Any = self._json if self._json_adapter is adapter else _eager(adapter)
         self._bounded: SchemaValidator | None = None
 
     @property
@@ -104,7 +110,7 @@ class Reader:
         Raises:
             ValueError: It is not valid; ``explain`` says why.
         """
-        return self._adapter.validator.validate_python(data, strict=True)
+        return self._bytes.validate_python(data, strict=True)
 
     def explain(self, error: ValueError) -> str:
         """Describe an error of ``read_json`` or ``read_bytes`` without data."""
@@ -116,7 +122,7 @@ class Reader:
         An error of pydantic takes about a kilobyte. 2 MB of ``{}`` read as a list of models would have two million.
         """
         if self._json_adapter is not None:
-            self._bounded = _fail_fast_validator(self._json_adapter.core_schema)
+            self._bounded = _validator(_eager_schema(self._json_adapter.core_schema, fail_fast=True))
         return self._bounded
 
 
@@ -289,23 +295,41 @@ def _takes_bytes(schema: Any, definitions: dict[str, Any]) -> bool:
     return True
 
 
-def _fail_fast_validator(schema: Any) -> Any:
+def _eager(adapter: TypeAdapter[Any]) -> Any:
+    return eager_validator(adapter.core_schema, adapter.validator)
+
+
+def eager_validator(schema: Any, known: Any = None) -> Any:
+    """Return a validator that reads an ``Iterable`` as a list.
+
+    Args:
+        schema: The core schema.
+        known: The validator of the schema, if there is one already.
+    """
+    if any(_kind(part) == _LAZY for part in schema_parts(schema)):
+        return _validator(_eager_schema(schema))
+    return SchemaValidator(schema) if known is None else known
+
+
+def _validator(schema: Any) -> Any:
     try:
         # Otherwise pydantic takes the validators that nested models already have.
-        return SchemaValidator(_fail_fast(schema), _use_prebuilt=False)
+        return SchemaValidator(schema, _use_prebuilt=False)
     except TypeError:
-        return SchemaValidator(_fail_fast(schema))  # a pydantic without the option
+        return SchemaValidator(schema)  # a pydantic without the option
 
 
-def _fail_fast(schema: Any) -> Any:
+def _eager_schema(schema: Any, fail_fast: bool = False) -> Any:
     if schema.__class__ is dict:
         others = _NOT_SCHEMAS if _kind(schema) else ()
-        copy = {name: part if name in others else _fail_fast(part) for name, part in schema.items()}
-        if _kind(schema) in _CONTAINERS:
+        copy = {name: part if name in others else _eager_schema(part, fail_fast) for name, part in schema.items()}
+        if _kind(copy) == _LAZY:
+            copy["type"] = "list"
+        if fail_fast and _kind(copy) in _CONTAINERS:
             copy["fail_fast"] = True
         return copy
     if schema.__class__ in (list, tuple):
-        return type(schema)(map(_fail_fast, schema))
+        return type(schema)([_eager_schema(part, fail_fast) for part in schema])
     return schema
 
 
