@@ -44,7 +44,8 @@ class AsyncioPort(Port):
 
     async def lead(self, drain: Callable[[], bool], deadline: float) -> None:
         loop = get_running_loop()
-        self._watch(loop, deadline)
+        if not self._reads or deadline < self._rings_at:
+            self._watch(loop, deadline)
         future: Future[None] = Future(loop=loop)
         self._leading = future
         self._drain = drain
@@ -175,7 +176,7 @@ class AsyncioRuntime(Runtime):
             try:
                 future.set_result(None)
             except RuntimeError:
-                return  # As in _settle; a context manager would cost as much again.
+                return  # as in _settle
 
     def yield_once(self) -> Awaitable[None]:
         return _turn()
@@ -196,9 +197,11 @@ class AsyncioRuntime(Runtime):
 
 def _settle(future: Future[None] | None) -> None:
     if future is not None and not future.done():
-        # A loop that was closed with calls pending refuses callbacks.
-        with contextlib.suppress(RuntimeError):
+        try:
             future.set_result(None)
+        except RuntimeError:
+            # A loop that was closed with calls pending refuses callbacks. (``suppress`` would cost as much again.)
+            return
 
 
 @types.coroutine

@@ -221,8 +221,16 @@ class Link:
     def _next_wake(self, slot: Slot, now: float) -> float:
         """When a task that begins to wait for the socket must wake: at the earliest deadline, or to judge."""
         mux = self.mux
-        self._give_up_if_stuck(now)
-        self._wakes_at = wake = min(mux.next_deadline(), slot.deadline, now + self._tick)
+        slots = mux.slots
+        if slots and slots[0].done:
+            self._give_up_if_stuck(now)
+        wake = mux.next_deadline()
+        if slot.deadline < wake:
+            wake = slot.deadline
+        now += self._tick
+        if now < wake:
+            wake = now
+        self._wakes_at = wake
         return wake
 
     def _look(self, begun: float, received: int, replies: int) -> None:
@@ -360,7 +368,8 @@ class Link:
             self.fail(Failure(Failure.BROKEN, "the connection was interrupted while receiving"))
             raise
         finally:
-            self._admit()
+            if self._queued:
+                self._admit()
         return False
 
     def _read_all(self) -> None:
