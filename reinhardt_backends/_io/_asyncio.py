@@ -96,8 +96,8 @@ class AsyncioPort(Port):
             loop = self._loop()
             if loop is not None:
                 loop.remove_reader(self._fd)
-        elif drain():
-            _settle(self._leading)
+        elif drain() and (leading := self._leading) is not None and not leading.done():
+            leading.set_result(None)
 
     def _on_writable(self) -> None:
         _settle(self._pushing)

@@ -30,7 +30,7 @@ from .._types import (
 )
 from .._values._codec import check_type, decode, encode
 from .._values._json_text import decode_json, encode_json
-from ._commands import ANSWER, COUNTER, EXISTING_COUNTER, NUMBER, RENEWED, TIME, VALUE, WORD, Kind, Reply
+from ._commands import ANSWER, COUNTER, EXISTING_COUNTER, NUMBER, RENEWED, TIME, VALUE, WORD, Kind, Reply, template
 from ._scan import ScannedKeys
 from ._scripts import (
     COMPARE_AND_DELETE,
@@ -41,6 +41,7 @@ from ._scripts import (
     RENEW,
     RESTORE,
     script_of,
+    template_of,
 )
 
 if TYPE_CHECKING:
@@ -63,6 +64,14 @@ BATCH: Final = 1000
 
 _EXPIRING: Final = b"1"
 """Tells RENEW to leave a key alone that has no expiry."""
+
+
+_GET: Final = template(b"GET", None)
+_SET: Final = template(b"SET", None, None)
+_SET_PX: Final = template(b"SET", None, None, b"PX", None)
+_SET_KEEPTTL: Final = template(b"SET", None, None, b"KEEPTTL")
+_INCRBY: Final = template(b"INCRBY", None, None)
+_INCREMENT: Final = template(*INCREMENT.call, b"1", None, None, None)
 
 
 class RedisBackend(Backend):
@@ -213,19 +222,19 @@ class RedisBackend(Backend):
         return f"<{type(self).__name__} {where} prefix={getattr(self, '_prefix', None)!r}>"
 
     async def set(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> None:
-        words = (b"SET", self._full(key), encode(value), *_expiry(ttl))
-        await self._client.call(Kind.IDEMPOTENT, *words, expects=WORD)
+        name = self._full(key).encode()
+        await self._client.send(Kind.IDEMPOTENT, name, _packed_set(name, encode(value), ttl), WORD)
 
     @typed_as(Backend.get)
     async def get(self, key: str, type: Any = Any, *, default: Any = None, renew: TTL | None = None) -> Any:
         name = self._full(key)
         if type is not str:
             check_type(type)
-        milliseconds = check_ttl(renew)
-        if milliseconds is None:
-            data = await self._client.call(Kind.READ, b"GET", name, expects=VALUE)
-            return default if data is None else decode(data, type, key=key)
-        return await self._get_renewed(key, name, type, default, milliseconds)
+        if renew is not None:
+            return await self._get_renewed(key, name, type, default, check_ttl(renew) or 0)
+        word = name.encode()
+        data = await self._client.send(Kind.READ, word, _GET % (len(word), word), VALUE)
+        return default if data is None else decode(data, type, key=key)
 
     async def delete(self, key: str) -> bool:
         return bool(await self._client.call(Kind.ONCE, b"DEL", self._full(key), expects=NUMBER))
@@ -234,15 +243,16 @@ class RedisBackend(Backend):
         return bool(await self._client.call(Kind.READ, b"EXISTS", self._full(key), expects=NUMBER))
 
     async def increment(self, key: str, ttl: TTL | None = None, *, by: int = 1) -> int:
-        name = self._full(key)
+        name = self._full(key).encode()
         milliseconds = check_ttl(ttl)
-        step = check_count(by)
+        step = b"%d" % check_count(by)
         try:
             if milliseconds is None:
-                return int(await self._client.call(Kind.ONCE, b"INCRBY", name, b"%d" % step, expects=NUMBER))
-            # As Script.run does, without another coroutine in between: counters are incremented often.
-            words = (*INCREMENT.call, b"1", name, b"%d" % step, b"%d" % milliseconds)
-            return int(await self._client.call(Kind.ONCE, *words, expects=COUNTER))
+                data = _INCRBY % (len(name), name, len(step), step)
+                return int(await self._client.send(Kind.ONCE, name, data, NUMBER))
+            expiry = b"%d" % milliseconds
+            data = _INCREMENT % (len(name), name, len(step), step, len(expiry), expiry)
+            return int(await self._client.send(Kind.ONCE, name, data, COUNTER))
         except ResponseError as error:
             counter_error = _counter_error(key, error)
             if counter_error is None:
@@ -353,11 +363,12 @@ class RedisBackend(Backend):
         return await self._get_renewed(key, name, type, default, milliseconds or 0, _EXPIRING)
 
     async def set_json(self, key: str, text: str | bytes, ttl: TTL | KeepTTL | None = None) -> None:
-        words = (b"SET", self._full(key), encode_json(text), *_expiry(ttl))
-        await self._client.call(Kind.IDEMPOTENT, *words, expects=WORD)
+        name = self._full(key).encode()
+        await self._client.send(Kind.IDEMPOTENT, name, _packed_set(name, encode_json(text), ttl), WORD)
 
     async def get_json(self, key: str) -> str | None:
-        data = await self._client.call(Kind.READ, b"GET", self._full(key), expects=VALUE)
+        name = self._full(key).encode()
+        data = await self._client.send(Kind.READ, name, _GET % (len(name), name), VALUE)
         return None if data is None else decode_json(data, key=key)
 
     async def time(self) -> float:
@@ -389,8 +400,8 @@ class RedisBackend(Backend):
         return await self._client.call(kind, *script.call, b"%d" % len(names), *names, *args, expects=ANSWER)
 
     def _run_key_step(self, step: KeyStep, key: str) -> Awaitable[Any]:
-        words: Words = (*script_of(step).call, b"1", self._full(key), *step.arguments)
-        return self._client.call(Kind.ONCE, *words, expects=ANSWER)
+        name = self._full(key).encode()
+        return self._client.send(Kind.ONCE, name, template_of(step) % (len(name), name), ANSWER)
 
     async def _get_renewed(self, key: str, name: str, type: Any, default: Any, *args: int | bytes) -> Any:
         deadline = self._client.deadline()
@@ -451,6 +462,17 @@ def _reading() -> Any:
             'RedisBackend needs redis-py and hiredis: pip install "reinhardt-backends[redis]"', name=error.name
         ) from error
     return _urls
+
+
+def _packed_set(name: bytes, data: bytes, ttl: TTL | KeepTTL | None) -> bytes:
+    """The bytes of a ``SET``."""
+    checked = None if ttl is None else check_new_ttl(ttl)
+    if checked is None:
+        return _SET % (len(name), name, len(data), data)
+    if isinstance(checked, KeepTTL):
+        return _SET_KEEPTTL % (len(name), name, len(data), data)
+    left = b"%d" % checked
+    return _SET_PX % (len(name), name, len(data), data, len(left), left)
 
 
 def _expiry(ttl: TTL | KeepTTL | None) -> tuple[bytes | int, ...]:

@@ -8,7 +8,7 @@ from the pool, and never suspends. This client has one server for all keys; that
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from time import monotonic
 from typing import Any, Self
 
@@ -65,14 +65,21 @@ class Client:
         """Return the deadline of a verb that begins now, for those that take several calls."""
         return monotonic() + self._timeout
 
-    async def call(
-        self, kind: Kind, *args: bytes | str | float, expects: Reply = ANYTHING, deadline: float | None = None
+    def call(
+        self, kind: Kind, *words: bytes | str | float, expects: Reply = ANYTHING, deadline: float | None = None
+    ) -> Coroutine[Any, Any, Any]:
+        """Send one command, given as its words, and return its reply; otherwise as ``send``."""
+        return self.send(kind, None, pack(words), expects, deadline)
+
+    async def send(
+        self, kind: Kind, key: bytes | None, data: bytes, expects: Reply = ANYTHING, deadline: float | None = None
     ) -> Any:
-        """Send one command and return its reply: ``bytes``, ``int``, ``None`` or a list of those.
+        """Send one packed command and return its reply: ``bytes``, ``int``, ``None`` or a list of those.
 
         Args:
             kind: What may be done if no reply comes.
-            *args: The words of the command.
+            key: Its key, by which a cluster finds the server. ``None`` if any server will do.
+            data: The bytes of the command.
             expects: What the reply looks like. Another one counts as none, and ends the connection.
             deadline: When to give up, if the call is part of a verb that began earlier.
 
@@ -84,9 +91,8 @@ class Client:
         """
         node, slot = self._node, 0
         if node is None:
-            node, slot = self._route(args)
-        data = pack(args)
-        del args
+            node, slot = self._route(key)
+        del key
         now = monotonic()
         if deadline is None:
             deadline = now + self._timeout
@@ -185,8 +191,8 @@ class Client:
         vars(twin).update(vars(self))
         return twin
 
-    def _route(self, words: tuple[bytes | str | float, ...]) -> tuple[Node, int]:
-        """Return the server for a command, and the slot of its key."""
+    def _route(self, key: bytes | None) -> tuple[Node, int]:
+        """Return the server that has a key, and the slot of the key."""
         return self._server, 0
 
     def _source(self, node: Node, data: bytes) -> Source:
@@ -251,14 +257,13 @@ class Client:
 class BlockingClient(Client):
     """A client whose callers are threads."""
 
-    async def call(
-        self, kind: Kind, *args: bytes | str | float, expects: Reply = ANYTHING, deadline: float | None = None
+    async def send(
+        self, kind: Kind, key: bytes | None, data: bytes, expects: Reply = ANYTHING, deadline: float | None = None
     ) -> Any:
         node, slot = self._node, 0
         if node is None:
-            node, slot = self._route(args)
-        data = pack(args)
-        del args
+            node, slot = self._route(key)
+        del key
         now = monotonic()
         if deadline is None:
             deadline = now + self._timeout

@@ -65,9 +65,6 @@ _SPREAD: Final[dict[Any, _Spread]] = {
     b"UNLINK": _Spread(b"UNLINK", 1, NUMBER, sum),
 }
 
-#: The commands whose second word is not their only key.
-_SPECIAL: Final = frozenset({*_SPREAD, b"PING", b"TIME", b"EVALSHA"})
-
 
 class ClusterClient(Client):
     """The connections to all nodes of a cluster, for callers in event loops.
@@ -89,27 +86,27 @@ class ClusterClient(Client):
     def is_closed(self) -> bool:
         return self.cluster.closed
 
-    def call(  # pyright: ignore[reportIncompatibleMethodOverride]  # an async method and one that returns a coroutine
-        self, kind: Kind, *args: bytes | str | float, expects: Reply = ANYTHING, deadline: float | None = None
+    def call(
+        self, kind: Kind, *words: bytes | str | float, expects: Reply = ANYTHING, deadline: float | None = None
     ) -> Coroutine[Any, Any, Any]:
-        if args[0] in _SPECIAL:
-            return self._call_special(kind, args, expects, deadline)
-        return super().call(kind, *args, expects=expects, deadline=deadline)
+        if words[0] in _SPREAD or words[0] == b"PING":
+            return self._call_everywhere(kind, words, expects, deadline)
+        return self.send(kind, _key_in(words), pack(words), expects, deadline)
 
-    def _call_special(
+    def _call_everywhere(
         self, kind: Kind, words: Words, expects: Reply, deadline: float | None
     ) -> Coroutine[Any, Any, Any]:
-        """Send a command that is not simply for the node of its second word."""
+        """Send a command that may be for several nodes."""
         name = words[0]
         if name == b"PING":
             return self._ping(kind, pack(words), expects, deadline)
         spread = _SPREAD.get(name)
         if spread is not None and (len(words) > spread.width + 1 or name == b"MGET"):
             return self._call_spread(kind, words, spread, deadline)
-        return super().call(kind, *words, expects=expects, deadline=deadline)
+        return self.send(kind, _key_in(words), pack(words), expects, deadline)
 
-    def _route(self, words: Words) -> tuple[Node, int]:
-        slot = _slot_for(words)
+    def _route(self, key: bytes | None) -> tuple[Node, int]:
+        slot = _slot_of(key)
         return self.cluster.slots[slot] or self.cluster.home, slot
 
     async def call_many(
@@ -124,7 +121,7 @@ class ClusterClient(Client):
         if commands and (spread := _SPREAD.get(commands[0][0])) is not None:
             # All have the same name: a verb over so many keys that they are several commands.
             return [await self._call_spread(kind, words, spread, until) for words in commands]
-        slots = [_slot_for(words) for words in commands]
+        slots = [_slot_of(_key_in(words)) for words in commands]
         packed = [pack(words) for words in commands]
         del commands
         call = ClusterCall(self.cluster, kind, slots, packed, expects, until)
@@ -379,10 +376,14 @@ class _BlockingClusterClient(ClusterClient, BlockingClient):  # pyright: ignore[
         return self
 
 
-def _slot_for(words: Words) -> int:
-    """Return the slot of the key of a command; any slot if it has no key."""
-    name = words[0]
-    if name in _SPECIAL and len(words) == 1:
-        return random.randrange(SLOTS)  # noqa: S311 - any node will do
-    key = words[3 if name == b"EVALSHA" else 1]
-    return slot_of(key.encode() if isinstance(key, str) else key)  # type: ignore[arg-type]
+def _key_in(words: Words) -> bytes | None:
+    """Return the first key of a command, if it has one."""
+    if len(words) == 1:
+        return None
+    key = words[3 if words[0] == b"EVALSHA" else 1]
+    return key.encode() if isinstance(key, str) else key  # type: ignore[return-value]
+
+
+def _slot_of(key: bytes | None) -> int:
+    """Return the slot of a key; any slot without a key."""
+    return random.randrange(SLOTS) if key is None else slot_of(key)  # noqa: S311 - any node will do

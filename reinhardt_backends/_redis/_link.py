@@ -69,6 +69,7 @@ class Link:
         self._wire = wire
         self._send = wire.send
         self._recv_into = wire.recv_into
+        self._has_arrived = wire.has_arrived
         self._buffer = bytearray(LARGE_BUFFER if large else BUFFER)
         self._turns = LARGE_TURNS if large else TURNS
         #: Says whether calls on another connection need the loop as well.
@@ -106,7 +107,7 @@ class Link:
             CallFailed: There will be no reply.
         """
         mux = self.mux
-        if len(mux.slots) + self._admitted >= MAX_SLOTS or len(mux.out) >= MAX_UNSENT or self._queued:
+        if self._queued or len(mux.slots) + self._admitted >= MAX_SLOTS or len(mux.out) >= MAX_UNSENT:
             return self._exchange_later(data, count, deadline)
         return self.finish(self.begin(data, count, deadline))
 
@@ -125,7 +126,7 @@ class Link:
         """
         mux = self.mux
         try:
-            if mux.leader is None and mux.writer is None and self.failure is None:
+            if mux.leader is None and mux.writer is None and (mux.slots or self._has_arrived()):
                 self._read_unasked()
             if self.failure is None:
                 return mux.append(data, count, deadline)
@@ -153,7 +154,8 @@ class Link:
                     await self._lead(slot)
                 else:
                     if deadline < self._wakes_at:
-                        self._hasten(deadline)
+                        self._wakes_at = deadline
+                        self._port.hasten(deadline)
                     await self._park(slot)
         except BaseException:
             if not slot.done:
@@ -214,23 +216,12 @@ class Link:
         finally:
             mux.writer = None
 
-    def _hasten(self, deadline: float) -> None:
-        self._wakes_at = deadline
-        self._port.hasten(deadline)
-
     def _next_wake(self, slot: Slot, now: float) -> float:
         """When a task that begins to wait for the socket must wake: at the earliest deadline, or to judge."""
         mux = self.mux
-        slots = mux.slots
-        if slots and slots[0].done:
+        if mux.slots and mux.slots[0].done:
             self._give_up_if_stuck(now)
-        wake = mux.next_deadline()
-        if slot.deadline < wake:
-            wake = slot.deadline
-        now += self._tick
-        if now < wake:
-            wake = now
-        self._wakes_at = wake
+        self._wakes_at = wake = min(mux.next_deadline(), slot.deadline, now + self._tick)
         return wake
 
     def _look(self, begun: float, received: int, replies: int) -> None:
@@ -303,7 +294,9 @@ class Link:
         out = mux.out
         try:
             while out:
-                mux.took(self._send(out))
+                number = self._send(out)
+                del out[:number]
+                mux.sent += number
             if self._wire.pending:
                 self._wire.flush()
         except (BlockingIOError, InterruptedError):
@@ -368,8 +361,7 @@ class Link:
             self.fail(Failure(Failure.BROKEN, "the connection was interrupted while receiving"))
             raise
         finally:
-            if self._queued:
-                self._admit()
+            self._admit()
         return False
 
     def _read_all(self) -> None:

@@ -168,22 +168,17 @@ class Mux:
         self.live += 1
         return slot
 
-    def took(self, number: int) -> None:
-        """Remove bytes that were sent from the front of the out-buffer."""
-        del self.out[:number]
-        self.sent += number
-
     def hand_out(self, gets: Callable[[], Any]) -> bool:
         """Give each reply that the parser has to the slot that it belongs to. False if a reply belongs to none."""
         slots = self.slots
         wake = self._wake
-        woken = complete = 0
+        woken = others = 0
         while True:
             reply = gets()
             if reply is NOTHING:
                 self.woken = woken
                 self.live -= woken
-                self.replies += complete
+                self.replies += woken + others
                 if not slots:
                     self._ordered = True
                 return True
@@ -193,13 +188,13 @@ class Mux:
                 self.live -= woken
                 self.unexpected = reply
                 return False
-            complete += 1
             slot = slots[0]
             if slot.count == 1:
                 slot.reply = reply
             else:
                 slot.reply.append(reply)
                 if len(slot.reply) < slot.count:
+                    others += 1
                     continue
             slots.popleft()
             if not slot.done:
@@ -209,6 +204,7 @@ class Mux:
                     wake(slot)
             else:
                 slot.reply = None
+                others += 1
 
     def drop(self, slot: Slot) -> None:
         """Mark the slot of a cancelled call. It stays in the queue and discards its replies when they come."""

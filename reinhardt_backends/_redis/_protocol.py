@@ -94,7 +94,9 @@ class Parser:
             # No reply ends here, so that none is delayed.
             self._held = bytes(buffer[cut.start(1) : length])
             length = cut.start(1)
-        if _FIRST.match(buffer, 0, length) or (buffer.find(b"*", 0, length) >= 0 and _LATER.search(buffer, 0, length)):
+        if (buffer[0] in _LISTS and _FIRST.match(buffer, 0, length)) or (
+            buffer.find(b"*", 0, length) >= 0 and _LATER.search(buffer, 0, length)
+        ):
             return self._feed_in_parts(buffer, length)
         self._feed(buffer, 0, length)
         return self._gets
@@ -114,6 +116,7 @@ class Parser:
 
 #: The header of a list, push, set or map of a million items or more, or a part of a value that looks like one: where a
 #: read begins, and later. One pattern for both would take many times as long.
+_LISTS: Final = b"*>~%|"
 _FIRST: Final = re.compile(rb"[*>~%|]\d{7}")
 _LATER: Final = re.compile(rb"\n[*>~%|]\d{7}")
 _HEADER: Final = re.compile(rb"(?:\A|\n)([*>~%|]\d{7})")

@@ -11,9 +11,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from ._commands import Kind, Reply
+from ._commands import Kind, Reply, template
 
 if TYPE_CHECKING:
     from .._backend._atomic import KeyStep, Step
@@ -134,3 +135,9 @@ def script_of(step: Step | KeyStep) -> Script:
 
 
 _STEPS: Final[dict[str, Script]] = {}
+
+
+@lru_cache(1024)
+def template_of(step: KeyStep) -> bytes:
+    """Return the command that runs a step over one key, as a template for the key."""
+    return template(*script_of(step).call, b"1", None, *step.arguments)

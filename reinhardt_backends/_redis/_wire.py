@@ -9,9 +9,11 @@ A wire never waits. It raises ``BlockingIOError`` where the socket would block.
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 from typing import Final, Protocol
 
 from .._io import Port
@@ -39,6 +41,11 @@ class Wire(Protocol):
         ...
 
     @property
+    def has_arrived(self) -> Callable[[], object]:
+        """Return something true if ``recv_into`` may find something. It costs less than reading in vain."""
+        ...
+
+    @property
     def send(self) -> Callable[[bytearray], int]:
         """Send from the front of a buffer and return how many of its bytes have left."""
         ...
@@ -60,6 +67,7 @@ class PlainWire:
         self.pending = False
         self.in_progress = 0
         self.holds_back = False
+        self.has_arrived = _readiness(sock)
         self.send: Callable[[bytearray], int] = sock.send
         self.recv_into: Callable[[bytearray], int] = sock.recv_into
 
@@ -82,6 +90,9 @@ class TlsWire:
     @property
     def pending(self) -> bool:
         return bool(self._cipher) or bool(self._outgoing.pending)
+
+    def has_arrived(self) -> bool:
+        return True
 
     def send(self, out: bytearray) -> int:
         if not self.in_progress:
@@ -184,3 +195,12 @@ class TlsWire:
 
 def _stop() -> bool:
     return True
+
+
+def _readiness(sock: socket.socket) -> Callable[[], object]:
+    """Return a function that says whether a socket is readable, where the platform has ``poll``."""
+    if not hasattr(select, "poll"):
+        return _stop
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return partial(poll.poll, 0)

@@ -87,6 +87,14 @@ def decode(data: bytes, type: Any = Any, *, key: str | None = None) -> Any:
         TypeError: ``type`` is not a type.
         DeserializationError: ``data`` is not a valid value of the type.
     """
+    if type is str:
+        # The usual case, by the shortest way.
+        try:
+            value = from_json(data, allow_inf_nan=False)
+        except ValueError:
+            value = _BROKEN
+        if value.__class__ is str:
+            return value
     raw = data[:1] == b"\x00"
     if raw and (type is Any or type is bytes):
         return data[1:]
