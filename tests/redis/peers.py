@@ -22,7 +22,6 @@ class Listener:
         self._handler = handler
         self._context = context
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._listener.settimeout(0.05)
         self.port = int(self._listener.getsockname()[1])
         self._ending = threading.Event()
         self._sockets: list[socket.socket] = []
@@ -39,14 +38,11 @@ class Listener:
         self._acceptor.start()
 
     def _accept(self) -> None:
-        while not self._ending.is_set():
-            try:
-                connection, _ = self._listener.accept()
-            except TimeoutError:
-                continue
-            except OSError:
+        while True:
+            connection, _ = self._listener.accept()
+            if self._ending.is_set():
+                connection.close()
                 return
-            connection.settimeout(None)
             self.accepted += 1
             thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
             self._threads.append(thread)
@@ -71,9 +67,11 @@ class Listener:
 
     def stop(self) -> None:
         self._ending.set()
+        # Wakes the acceptor, who could otherwise only look at the event at intervals.
+        with socket.create_connection(("127.0.0.1", self.port), 5):
+            self._acceptor.join(5)
         self._listener.close()
         self.cut()
-        self._acceptor.join(5)
         for thread in self._threads:
             thread.join(5)
 

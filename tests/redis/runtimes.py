@@ -1,4 +1,4 @@
-"""One test on every runtime and through the blocking face, over backends that it opens itself.
+"""One test on several runtimes and through the blocking face, over backends that it opens itself.
 
 @on_every_runtime
 async def test_something(at: Runtime, server: Server) -> None:
@@ -111,11 +111,23 @@ class Runtime:
             anyio.run(whole, backend_options={"use_uvloop": self.name == "uvloop"})
 
 
-def on_every_runtime(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+Test = Callable[..., Awaitable[None]]
+
+
+def on_every_runtime(test: Test) -> Callable[..., None]:
     """Make a test of a coroutine function; its first argument is the ``Runtime``, the others are fixtures."""
+    return on(*NAMES)(test)
+
+
+def on(*names: str) -> Callable[[Test], Callable[..., None]]:
+    """Do the same on some runtimes: those between which the code under test differs."""
+    return lambda test: _on(names, test)
+
+
+def _on(names: tuple[str, ...], test: Test) -> Callable[..., None]:
     others = list(inspect.signature(test, eval_str=False).parameters.values())[1:]
 
-    @pytest.mark.parametrize("runtime", NAMES)
+    @pytest.mark.parametrize("runtime", names)
     def run(runtime: str, **fixtures: Any) -> None:
         at = Runtime(runtime)
         at.run(lambda: test(at, **fixtures))

@@ -206,7 +206,7 @@ async def _blocked_writer(url: str) -> None:
     for turns in range(10):
         async with anyio.create_task_group() as group:
             scope = anyio.CancelScope()
-            group.start_soon(_within, scope, client.call, IDEMPOTENT, "SET", "blocked", b"x" * 20_000_000)
+            group.start_soon(_within, scope, client.call, IDEMPOTENT, "SET", "blocked", b"x" * 10_000_000)
             for _ in range(turns):
                 await anyio.lowlevel.checkpoint()
             group.start_soon(client.call, IDEMPOTENT, "SET", "blocked", b"y" * 300_000)

@@ -140,7 +140,7 @@ async def test_callers_that_give_up_waiting_for_room_leave_it_to_others(server: 
     await client.aclose()
 
 
-async def test_a_batch_of_60_mb_against_small_buffers_does_not_lock_both_ends(
+async def test_a_batch_of_20_mb_against_small_buffers_does_not_lock_both_ends(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Narrow(_connect.Socket):
@@ -152,11 +152,11 @@ async def test_a_batch_of_60_mb_against_small_buffers_does_not_lock_both_ends(
     monkeypatch.setattr(_connect, "Socket", Narrow)
     client = client_for(server.url, timeout=60)
     value = random.Random(1).randbytes(60_000)
-    replies = await client.call_many(READ, [("ECHO", value)] * 1000)
-    assert len(replies) == 1000
+    replies = await client.call_many(READ, [("ECHO", value)] * 350)
+    assert len(replies) == 350
     assert all(reply == value for reply in replies)
     async with anyio.create_task_group() as group:
-        for _ in range(100):
+        for _ in range(20):
             group.start_soon(_echo, client, value * 10)
     assert_idle(client)
     await client.aclose()

@@ -39,6 +39,10 @@ IMPATIENCE = 0.06
 FAULT_LASTS = 1.0
 HEALED_WITHIN = 1.0
 CALLERS = 3
+#: Seconds between two rounds of calls of one caller.
+PAUSE = 0.06
+#: Seconds between two looks at whether a loop, or the machine, stalls.
+WATCH_EVERY = 0.02
 
 RUNTIMES = ("asyncio", "uvloop", "trio", "blocking")
 MANNERS = ("patient", "impatient", "cancelled")
@@ -110,14 +114,14 @@ class Cell:
     async def _watch_the_loop(self) -> None:
         while True:
             began = time.monotonic()
-            await anyio.sleep(0.01)
-            self.stall = max(self.stall, time.monotonic() - began - 0.01)
+            await anyio.sleep(WATCH_EVERY)
+            self.stall = max(self.stall, time.monotonic() - began - WATCH_EVERY)
 
     async def _live(self, caller: Caller) -> None:
         while time.monotonic() < self.stop_at:
             for verb in ("count", "write", "read"):
                 await self._perform(caller, verb, self._give_up_async)
-            await anyio.sleep(0.02)
+            await anyio.sleep(PAUSE)
         await anyio.sleep(max(0.0, self.healed_at + HEALED_WITHIN - time.monotonic()))
         for verb in ("count", "write", "read"):
             while not await self._perform(caller, verb, self._wait_async, checking=True):
@@ -180,8 +184,8 @@ class Cell:
         def watch() -> None:
             while not stop_watching.is_set():
                 began = time.monotonic()
-                time.sleep(0.01)
-                self.stall = max(self.stall, time.monotonic() - began - 0.01)
+                time.sleep(WATCH_EVERY)
+                self.stall = max(self.stall, time.monotonic() - began - WATCH_EVERY)
 
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
@@ -202,7 +206,7 @@ class Cell:
         while time.monotonic() < self.stop_at:
             for verb in ("count", "write", "read"):
                 drive(self._perform(caller, verb, self._give_up_blocking))
-            time.sleep(0.02)
+            time.sleep(PAUSE)
         time.sleep(max(0.0, self.healed_at + HEALED_WITHIN - time.monotonic()))
         for verb in ("count", "write", "read"):
             while not drive(self._perform(caller, verb, self._wait_blocking, checking=True)):

@@ -17,7 +17,7 @@ from reinhardt_backends import KEEP_TTL, BackendConnectionError, BackendError, D
 
 from ..servers import Server
 from .peers import greet, listening
-from .runtimes import Runtime, on_every_runtime, timed
+from .runtimes import Runtime, on, on_every_runtime, timed
 
 
 async def _scanned(backend: Any) -> list[str]:
@@ -67,8 +67,9 @@ REPLIES: dict[bytes, set[str]] = {
 }
 
 
+# What reads and judges replies is the same on every event loop.
 @pytest.mark.parametrize("reply", REPLIES)
-@on_every_runtime
+@on("asyncio", "blocking")
 async def test_a_reply_that_the_command_cannot_have_is_a_typed_error(at: Runtime, reply: bytes) -> None:
     def handler(connection: socket.socket) -> None:
         greet(connection)
@@ -250,7 +251,7 @@ def test_every_verb_is_looked_at() -> None:
         b"$8\r\n*9999999\r\n*1000000000\r\n",
     ],
 )
-@on_every_runtime
+@on("trio", "blocking")
 async def test_the_header_of_an_endless_list_takes_no_memory(at: Runtime, reply: bytes) -> None:
     def handler(connection: socket.socket) -> None:
         greet(connection)
