@@ -239,6 +239,16 @@ class TestDisabled:
         assert numbers.ask(1) == 1
         assert cache.get("k") is None
 
+    def test_blocks_may_overlap(self) -> None:
+        cache = SyncCache(MemoryBackend(), ttl=60)
+        one, other = cache.disabled(), cache.disabled()
+        one.__enter__()
+        other.__enter__()
+        one.__exit__(None, None, None)
+        assert not cache.enabled
+        other.__exit__(None, None, None)
+        assert cache.enabled
+
     @pytest.mark.anyio
     async def test_a_disabled_cache_needs_no_backend(self) -> None:
         cache = Cache(ttl=60, enabled=False)

@@ -107,7 +107,8 @@ class Cache:
             None if finish is None else check_timeout(finish),
             AWAY if on_error == "miss" else (),
         )
-        self._engine.enable(enabled)
+        if not enabled:
+            self._engine.disable()
         if backend is not None:
             self.bind(backend)
 
@@ -446,12 +447,11 @@ class Cache:
 
 @contextmanager
 def _disabled(engine: Engine) -> Generator[None]:
-    before = engine.enabled
-    engine.enable(False)
+    engine.disable()
     try:
         yield
     finally:
-        engine.enable(before)
+        engine.enable()
 
 
 def _check_jitter(jitter: float) -> float:

@@ -71,7 +71,7 @@ class Engine:
         self.tolerated = tolerated
         self.templates = Templates()
         self.flights = SingleFlight()
-        self.enabled = True
+        self._disabled = 0
         self._waiting: Waiting = IN_LOOP
         self._keys = keys
         self.bind(UNBOUND, None)
@@ -86,11 +86,20 @@ class Engine:
         self.blocking_backend = backend._blocking_twin()
         waiting = waiting_for(backend)
         self._waiting = blocking_waiting(waiting) if self._waiting.blocks else waiting
-        self.enable(self.enabled)
+        self._update()
 
-    def enable(self, enabled: bool) -> None:
-        """Have the cache keep values, or none."""
-        self.enabled = enabled
+    def disable(self) -> None:
+        """Have the cache keep nothing, until each ``disable`` is followed by an ``enable``."""
+        self._disabled += 1
+        self._update()
+
+    def enable(self) -> None:
+        """Undo one ``disable``."""
+        self._disabled -= 1
+        self._update()
+
+    def _update(self) -> None:
+        self.enabled = enabled = not self._disabled
         backend = self.reader.backend
         self.get: Callable[..., Awaitable[Any]] = backend.get if enabled else _find_nothing
         # Over memory, the plain function under the verb spares a coroutine.
