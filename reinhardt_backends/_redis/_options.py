@@ -274,6 +274,9 @@ def _read_url(url: str) -> tuple[dict[str, Any], bool, str | None]:
         settings |= {name: int(settings[name]) for name in ("port", "db") if name in settings}
         hide(settings)
         return settings, url.startswith("rediss://"), None
+    if not url.startswith("unix://") and _HAS_DATABASE.fullmatch(url) is None:
+        # redis-py would take the database 0, whatever was meant: another database, or a slash in a password.
+        return {}, False, "the database in the url is not a number: redis://host:port/db"
     from redis.exceptions import RedisError
 
     read, internal = _redis_py()
@@ -376,6 +379,9 @@ _PLAIN: Final = re.compile(
     r"(?:/(?P<db>[0-9]{1,9}))?",
     re.ASCII,
 )
+
+#: A URL whose path is a database, or empty.
+_HAS_DATABASE: Final = re.compile(r"[^:]*://[^/?#]*(?:/(?:[0-9]+/?)?)?(?:[?#].*)?", re.ASCII | re.DOTALL)
 
 
 @cache
