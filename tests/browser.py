@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import shutil
@@ -44,6 +45,13 @@ class Page:
         while not self.run(f"return Boolean({condition})"):
             assert time.monotonic() < deadline, condition
             time.sleep(0.02)
+
+    def picture(self, width: int, height: int) -> bytes:
+        """Return the page as a PNG, as a window of this size shows it."""
+        self._command(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
+        )
+        return base64.b64decode(self._command("Page.captureScreenshot")["data"])
 
     def _command(self, method: str, **params: Any) -> dict[str, Any]:
         self._sent += 1

@@ -126,7 +126,7 @@ threads = [threading.Thread(target=work, args=(name,), daemon=True) for name in 
 for thread in threads:
     thread.start()
 failed = 0
-for number in range(12):
+for number in range(8):
     time.sleep(random.uniform(0.0, 0.01))
     child = os.fork()
     if child == 0:
@@ -176,13 +176,10 @@ def handle(*_):
 everything("k")
 signal.signal(signal.SIGALRM, handle)
 signal.setitimer(signal.ITIMER_REAL, 0.003, 0.003)
-until = time.monotonic() + 1.5
-rounds = 0
-while time.monotonic() < until:
+while handled < 60 and not errors:
     everything("k")
-    rounds += 1
 signal.setitimer(signal.ITIMER_REAL, 0)
-print(handled > 20, sorted(set(errors))[:3])
+print(sorted(set(errors))[:3])
 """
 
 CLOSING = """
@@ -193,7 +190,7 @@ def handle(*_):
 
 signal.signal(signal.SIGALRM, handle)
 closed = 0
-for number in range(30):
+for number in range(20):
     face = SyncBackend(make())
     view = face.namespace("view")
     throttle = SyncThrottle(face, "1000000/min")
@@ -244,9 +241,9 @@ def test_children_of_a_busy_process_work(kind: str, url: str) -> None:
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer of signals")
 def test_a_signal_handler_may_call_everything_in_the_middle_of_anything(kind: str, url: str) -> None:
-    assert run(SIGNALS, kind, url) == ["True []"]
+    assert run(SIGNALS, kind, url) == ["[]"]
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer of signals")
 def test_a_signal_handler_may_close_in_the_middle_of_anything(kind: str, url: str) -> None:
-    assert run(CLOSING, kind, url) == ["closed: 30"]
+    assert run(CLOSING, kind, url) == ["closed: 20"]

@@ -571,8 +571,7 @@ def test_a_signal_handler_may_use_the_backend(options: str) -> None:
         signal.signal(signal.SIGALRM, handler)
         signal.setitimer(signal.ITIMER_REAL, 0.0003)
         own = 0
-        until = time.monotonic() + 1.2
-        while time.monotonic() < until:
+        while handled < 500:
             for number in range(20):
                 drive(backend.increment("n", 3600))
                 own += 1
@@ -583,9 +582,9 @@ def test_a_signal_handler_may_use_the_backend(options: str) -> None:
             backend.cleanup_expired()
             len(backend)
         signal.signal(signal.SIGALRM, signal.SIG_IGN)
-        print(drive(backend.get("n")) == own + handled, handled > 100, own > 100)
+        print(drive(backend.get("n")) == own + handled, own > 100)
     """)
-    assert run_alone(code).split() == ["True", "True", "True"]
+    assert run_alone(code).split() == ["True", "True"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no interval timer")
@@ -608,8 +607,7 @@ def test_a_signal_handler_may_raise(options: str) -> None:
         backend = MemoryBackend(clock=clock, {options})
         signal.signal(signal.SIGALRM, handler)
         interrupts = 0
-        until = time.monotonic() + 1
-        while time.monotonic() < until:
+        while interrupts < 300:
             try:
                 signal.setitimer(signal.ITIMER_REAL, 0.0005)
                 for number in range(1000):
@@ -635,8 +633,8 @@ def test_a_signal_handler_may_raise(options: str) -> None:
         thread = threading.Thread(target=other_thread, daemon=True)
         thread.start()
         thread.join(30)
-        print(interrupts > 50, thread.is_alive(), list(backend._data))
-    """).split() == ["True", "False", "['last']"]
+        print(thread.is_alive(), list(backend._data))
+    """).split() == ["False", "['last']"]
 
 
 @pytest.mark.parametrize("options", ["", "maxsize=1000", "maxbytes=10**6, policy='lfu'"], ids=["plain", "lru", "lfu"])

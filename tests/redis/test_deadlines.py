@@ -24,15 +24,17 @@ pytestmark = pytest.mark.anyio
 
 
 @contextmanager
-def slow(server: Server, seconds: float) -> Iterator[str]:
-    """A proxy that delays every reply."""
+def slow(server: Server, seconds: float) -> Iterator[tuple[str, threading.Event]]:
+    """A proxy that delays every reply once the event is set."""
+    begins = threading.Event()
 
     def mangle(data: bytes) -> list[bytes]:
-        time.sleep(seconds)
+        if begins.is_set():
+            time.sleep(seconds)
         return [data]
 
     with listening(relay(("127.0.0.1", server.port), mangle)) as proxy:
-        yield proxy.url
+        yield proxy.url, begins
 
 
 @contextmanager
@@ -44,8 +46,9 @@ def stopped(server: Server, seconds: float) -> Iterator[None]:
 
 
 async def test_a_verb_of_several_round_trips_has_one_deadline(server: Server) -> None:
-    with slow(server, 0.25) as url:
+    with slow(server, 0.25) as (url, begins):
         backend = RedisBackend(url, prefix="deadline:", timeout=0.9)
+        begins.set()
         began = time.monotonic()
         with pytest.raises(OutcomeUnknownError):
             await backend.set_many({str(number): number for number in range(9_000)})
@@ -55,9 +58,10 @@ async def test_a_verb_of_several_round_trips_has_one_deadline(server: Server) ->
 
 async def test_a_script_that_the_server_does_not_know_is_sent_within_the_deadline(own_server: Server) -> None:
     # With a deadline for each trip, the second one would end with an answer, after two seconds.
-    with slow(own_server, 1.0) as url:
+    with slow(own_server, 1.0) as (url, begins):
         backend = RedisBackend(url)
         await backend.ping()
+        begins.set()
         began = time.monotonic()
         with pytest.raises((BackendTimeoutError, OutcomeUnknownError)):
             await backend.with_timeout(1.2).increment("n", 60)

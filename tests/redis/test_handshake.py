@@ -76,17 +76,19 @@ async def test_a_peer_that_acknowledges_nothing_is_refused(at: Runtime) -> None:
     done = threading.Event()
 
     def handler(connection: socket.socket) -> None:
-        requests.append(connection.recv(65536))
-        connection.sendall(b"*2\r\n$5\r\nproto\r\n:2\r\n:1\r\n")
-        requests.append(connection.recv(65536))
-        done.set()
+        try:
+            requests.append(connection.recv(65536))
+            connection.sendall(b"*2\r\n$5\r\nproto\r\n:2\r\n:1\r\n")
+            requests.append(connection.recv(65536))
+        finally:
+            done.set()
 
     with listening(handler) as peer:
         backend = at.open(peer.url.replace("/0", "/1"), timeout=0.5)
         outcome: Any
         _, outcome = await timed(backend.get("k"))
         assert isinstance(outcome, BackendConnectionError)
-        done.wait(5)
+        assert done.wait(5)
         assert not any(b"GET" in request for request in requests)
 
 
