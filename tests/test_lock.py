@@ -60,6 +60,17 @@ async def test_a_block_holds_it(place: Place) -> None:
     assert not await lock.locked()
 
 
+@everywhere("memory", "redis")
+async def test_a_block_that_has_released_it_early_does_not_release_the_next_holder(place: Place) -> None:
+    lock = place.make(Lock, "x", ttl=60)
+    with pytest.raises(RuntimeError, match="not held"):
+        async with lock:
+            assert await lock.release()
+            assert await place.at_once(1, lock.acquire) == [True]
+    assert await lock.locked()
+    assert await lock.release()
+
+
 @everywhere(*ALL)
 async def test_it_is_waited_for(place: Place) -> None:
     """No two are inside at the same time, with one object for all, and with one each."""

@@ -120,3 +120,27 @@ def test_renewal_in_a_thread_ends_with_the_block() -> None:
         (renewing,) = [thread for thread in threading.enumerate() if thread.name == "reinhardt_backends background"]
     renewing.join(WAIT)
     assert not renewing.is_alive()
+
+
+@everywhere("memory", "redis")
+async def test_a_block_that_has_released_it_early_ends_its_renewal(place: Place) -> None:
+    lock, other = (place.make(Lock, "x", ttl=60, renew=True) for _ in range(2))
+    with pytest.raises(RuntimeError, match="not held"):
+        async with lock:
+            assert await lock.release()
+            assert await other.acquire(timeout=0)
+            assert not lock.lost
+    assert await other.release()
+    async with lock:
+        assert await lock.locked()
+
+
+@everywhere("memory")
+async def test_a_block_within_one_that_has_lost_it_leaves_both(place: Place) -> None:
+    lock = place.make(Lock, "x", ttl=60, renew=True)
+    with pytest.raises(RuntimeError, match="not held"):
+        async with lock:
+            await take_away(place, place.store)
+            async with lock:
+                assert await lock.locked()
+    assert not await lock.locked()

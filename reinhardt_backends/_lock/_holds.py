@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from contextlib import AbstractAsyncContextManager
+from typing import TypeVar
 
 from .._component import Caller, Signal
+
+T = TypeVar("T")
 
 
 class Hold:
@@ -46,6 +49,7 @@ class Holds:
     def _start(self) -> None:
         self._pid = os.getpid()
         self._by_caller: dict[Caller, Hold] = {}
+        self._blocks: dict[Caller, list[Hold]] = {}
         self._latest: Hold | None = None
 
     def add(self, caller: Caller | None, hold: Hold) -> None:
@@ -53,7 +57,8 @@ class Holds:
         if self._latest is not None:
             self._latest.lost = True
         self._latest = hold
-        self._by_caller = {caller: hold for caller, hold in list(self._by_caller.items()) if caller() is not None}
+        self._by_caller = _living(self._by_caller)
+        self._blocks = _living(self._blocks)
         if caller is not None:
             self._by_caller[caller] = hold
 
@@ -71,3 +76,24 @@ class Holds:
     def latest_of(self, caller: Caller | None) -> Hold | None:
         """Return the hold of a caller; without one, the latest of this object, which it may have been handed."""
         return self.of(caller) or self._latest
+
+    def enter_block(self, caller: Caller | None, hold: Hold) -> None:
+        """Note with which hold a block of a caller began."""
+        if caller is not None:
+            self._blocks.setdefault(caller, []).append(hold)
+
+    def leave_block(self, caller: Caller | None) -> Hold | None:
+        """Return the hold with which a caller's innermost block began; the latest if another caller has entered it."""
+        if self._pid != os.getpid():
+            self._start()
+        holds = None if caller is None else self._blocks.get(caller)
+        if caller is None or holds is None:
+            return self._latest
+        hold = holds.pop()
+        if not holds:
+            del self._blocks[caller]
+        return hold
+
+
+def _living(by_caller: dict[Caller, T]) -> dict[Caller, T]:
+    return {caller: value for caller, value in list(by_caller.items()) if caller() is not None}

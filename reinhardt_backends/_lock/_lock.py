@@ -187,8 +187,12 @@ class Lock:
             RuntimeError: This object has not taken the lock.
             BackendError: The store could not be reached or refused to serve; the lock will expire.
         """
-        hold = self._held()
+        return await self._give_back(self._held())
+
+    async def _give_back(self, hold: Hold) -> bool:
         self._holds.remove(hold)
+        # A renewal goes on no longer, whether the block that began it has ended or not.
+        hold.done.give()
         try:
             released = await self._waiting.finish(self._release(self._backend, hold.owner))
             if not released:
@@ -224,8 +228,8 @@ class Lock:
         """
         if not await self.acquire():
             raise TimeoutError(f"the lock {self._name!r} was held by others for {self._timeout} s")
+        hold = self._held()
         if self._renew:
-            hold = self._held()
             hold.renewal = self._waiting.background(lambda: self._keep_renewing(hold))
             try:
                 await hold.renewal.__aenter__()
@@ -233,6 +237,7 @@ class Lock:
                 hold.renewal = None
                 await self.release()
                 raise
+        self._holds.enter_block(self._waiting.caller(), hold)
         return self
 
     async def __aexit__(
@@ -256,17 +261,21 @@ class Lock:
             raise LockLostError(f"the lock {self._name!r} expired while it was held; its ttl is {self._ttl} s")
 
     async def _leave(self) -> bool:
-        hold = self._held()
-        hold.done.give()
+        caller = self._waiting.caller()
+        # Only that hold: if the block has released it early, others may have taken the lock with this object since.
+        entered = self._holds.leave_block(caller)
         try:
-            if hold.renewal is not None:
-                await hold.renewal.__aexit__(None, None, None)
+            if entered is not None and entered.renewal is not None:
+                entered.done.give()
+                await entered.renewal.__aexit__(None, None, None)
         finally:
-            released = await self.release()
+            released = await self._give_back(self._unreleased(self._holds.of(caller) or entered))
         return released
 
     def _held(self) -> Hold:
-        hold = self._holds.latest_of(self._waiting.caller())
+        return self._unreleased(self._holds.latest_of(self._waiting.caller()))
+
+    def _unreleased(self, hold: Hold | None) -> Hold:
         if hold is None or hold.released:
             raise RuntimeError(f"the lock {self._name!r} is not held by this object")
         return hold
@@ -373,7 +382,7 @@ class Lock:
             held = await self._backend.compare_and_set(self._key, hold.owner, hold.owner, ttl)
         if held:
             hold.end = begun + ttl
-        else:
+        elif not hold.released:
             self._note_lost(hold)
         return held
 
