@@ -87,7 +87,7 @@ def _debugger(directory: Path, address: str) -> str:
     while True:
         with contextlib.suppress(OSError, IndexError, httpx.HTTPError):
             port = (directory / "DevToolsActivePort").read_text().splitlines()[0]
-            targets = httpx.get(f"http://127.0.0.1:{port}/json").json()
+            targets = httpx.get(f"http://127.0.0.1:{port}/json", verify=False).json()
             for target in targets:
                 if target["type"] == "page" and target["url"].startswith(address):
                     return str(target["webSocketDebuggerUrl"])

@@ -29,7 +29,7 @@ def client(request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
         url = server.url
     with (
         serving(EXAMPLE, "--url", url, *RUNTIMES[runtime], "--port") as address,
-        httpx.Client(base_url=address) as client,
+        httpx.Client(base_url=address, verify=False) as client,
     ):
         assert client.get("/state").json()["runtime"] == runtime
         assert client.get("/state").json()["store"] == store
@@ -49,7 +49,7 @@ def test_everything_that_the_page_can_do(client: httpx.Client) -> None:
     assert client.cookies["session"] != visitor
     state = client.get("/state").json()
     assert (state["user"], state["count"], state["devices"]) == ("ada", 3, 1)
-    with httpx.Client(base_url=client.base_url) as phone:
+    with httpx.Client(base_url=client.base_url, verify=False) as phone:
         phone.post("/login", json={"name": "ada"})
         assert client.get("/state").json()["devices"] == 2
         phone.post("/logout?everywhere")
@@ -93,7 +93,7 @@ def _assert_that_nonsense_is_refused(client: httpx.Client) -> None:
         assert (answer.status_code, list(answer.json())) == (400, ["error"])
     assert client.get("/forecast/Atlantis").status_code == 404
     for cookie in ("session=garbage", "session=" + "A" * 64, "session=\xff", "session=" + "A" * 10_000):
-        answer = httpx.get(f"{client.base_url}/state", headers={"Cookie": cookie.encode("latin-1")})
+        answer = httpx.get(f"{client.base_url}/state", headers={"Cookie": cookie.encode("latin-1")}, verify=False)
         assert (answer.status_code, answer.json()["user"]) == (200, None)
 
 
@@ -101,8 +101,8 @@ def test_a_visitor_sees_no_keys_of_another() -> None:
     """The keys in the store hold names, handles and addresses."""
     with (
         serving(EXAMPLE, "--port") as address,
-        httpx.Client(base_url=address) as client,
-        httpx.Client(base_url=address) as other,
+        httpx.Client(base_url=address, verify=False) as client,
+        httpx.Client(base_url=address, verify=False) as other,
     ):
         client.post("/login", json={"name": "ada"})
         client.post("/press")

@@ -31,7 +31,7 @@ def _url(request: pytest.FixtureRequest) -> str:
 
 
 def test_requests_and_websockets_of_a_client(address: str) -> None:
-    with httpx.Client(base_url=address) as client:
+    with httpx.Client(base_url=address, verify=False) as client:
         # Sessions.
         assert client.get("/").json() == {"user": None}
         assert client.cookies.get("session") is None
@@ -40,7 +40,7 @@ def test_requests_and_websockets_of_a_client(address: str) -> None:
         client.get("/login")
         assert client.cookies["session"] != before
         assert client.get("/").json() == {"user": "ada", "lamp": 1}
-        assert httpx.get(f"{address}/", cookies={"session": before}).json() == {"user": None}
+        assert httpx.get(f"{address}/", cookies={"session": before}, verify=False).json() == {"user": None}
 
         # A websocket reads them, and sets the cookie while it is accepted.
         mine = {"Cookie": f"session={client.cookies['session']}"}
@@ -73,7 +73,9 @@ def test_requests_and_websockets_of_a_client(address: str) -> None:
             ";;;=;",
             "session=" + "A" * 10_000,
         ):
-            assert httpx.get(address, headers={"Cookie": cookie.encode("latin-1")}).json() == {"user": None}
+            assert httpx.get(address, headers={"Cookie": cookie.encode("latin-1")}, verify=False).json() == {
+                "user": None
+            }
         huge = _status_of_huge_cookie(address)
         assert huge in {200, 400, 431}
         client.get("/logout")
@@ -83,7 +85,7 @@ def test_requests_and_websockets_of_a_client(address: str) -> None:
 def _status_of_huge_cookie(address: str) -> int:
     """A server may have had enough before it has read all of it, and hang up."""
     try:
-        return httpx.get(address, headers={"Cookie": "session=" + "A" * 1_000_000}).status_code
+        return httpx.get(address, headers={"Cookie": "session=" + "A" * 1_000_000}, verify=False).status_code
     except (httpx.RemoteProtocolError, httpx.WriteError, httpx.ReadError):
         return 400
 
@@ -93,7 +95,7 @@ def test_two_servers_on_two_runtimes_share_sessions_and_limits(request: pytest.F
     with (
         serving("-m", "tests.asgi.served", "uvicorn", url) as one,
         serving("-m", "tests.asgi.served", "hypercorn", url) as other,
-        httpx.Client() as client,
+        httpx.Client(verify=False) as client,
     ):
         client.get(f"{one}/set?lamp")
         assert client.get(f"{other}/").json() == {"user": None, "lamp": 1}

@@ -324,7 +324,7 @@ def test_a_limit_that_is_not_valid(clock: FakeClock) -> None:
 
 
 def test_the_example() -> None:
-    with serving("examples/django_app.py", "--port") as address, httpx.Client(base_url=address) as http:
+    with serving("examples/django_app.py", "--port") as address, httpx.Client(base_url=address, verify=False) as http:
         assert http.get("/weather/Oslo").json() == http.get("/weather/Oslo").json()
         assert [http.get("/count").json()["count"] for _ in range(3)] == [1, 2, 3]
         assert [http.get("/press").status_code for _ in range(4)] == [200, 200, 200, 429]

@@ -273,7 +273,10 @@ def served(request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
     if request.param == "redis":
         server: Server = request.getfixturevalue("server")
         url = f"{server.url}?prefix=fastapi-example:"
-    with serving("examples/fastapi_app.py", "--url", url, "--port") as address, httpx.Client(base_url=address) as http:
+    with (
+        serving("examples/fastapi_app.py", "--url", url, "--port") as address,
+        httpx.Client(base_url=address, verify=False) as http,
+    ):
         yield http
 
 

@@ -239,7 +239,7 @@ def test_a_cache_needs_a_backend() -> None:
 
 
 def test_the_example() -> None:
-    with serving("examples/flask_app.py", "--port") as address, httpx.Client(base_url=address) as http:
+    with serving("examples/flask_app.py", "--port") as address, httpx.Client(base_url=address, verify=False) as http:
         assert [http.post("/count").json()["count"] for _ in range(3)] == [1, 2, 3]
         http.post("/login/ada")
         assert http.post("/count").json() == {"count": 4, "user": "ada"}

@@ -141,7 +141,7 @@ async def test_the_backend_is_closed_on_request_only() -> None:
 
 
 def test_the_example() -> None:
-    with serving("examples/litestar_app.py", "--port") as address, httpx.Client(base_url=address) as http:
+    with serving("examples/litestar_app.py", "--port") as address, httpx.Client(base_url=address, verify=False) as http:
         assert [http.post("/count").json()["count"] for _ in range(3)] == [1, 2, 3]
         assert http.get("/weather/Oslo").json() == http.get("/weather/Oslo").json()
         assert http.get("/weather/Lima").json() != http.get("/weather/Oslo").json()
