@@ -5,8 +5,8 @@ whatever role is free: it writes for all calls, reads for all calls, or parks. W
 waiter to take over.
 
 If other calls are in flight, the writer yields once before it sends, so that every task that is ready to run appends
-too: one ``send`` for many commands. While the socket takes no more, the writer reads: a server that cannot deliver its
-replies stops reading commands.
+too: one ``send`` for many commands. As soon as a ``PART`` is complete it is sent, and the server works on it meanwhile.
+While the socket takes no more, the writer reads: a server that cannot deliver its replies stops reading commands.
 
 Only a task that leads or writes arms a timer, for the earliest deadline in the queue, and it ends the calls of others
 whose deadline has passed. What has arrived is read before anything is judged late.
@@ -27,18 +27,10 @@ from time import monotonic
 from typing import Any, Final
 
 from .._io import Attempt, Port, Runtime
-from ._mux import MAX_SLOTS, MAX_UNSENT, CallFailed, Failure, Mux, ServerClient, Slot, bare, describe
+from ._mux import MAX_SLOTS, MAX_UNSENT, PART, CallFailed, Failure, Mux, ServerClient, Slot, bare, describe
 from ._protocol import NOTHING, Parser, ProtocolError, Refusal
 from ._silence import SILENCE, Silence, Watch, silence_within
-from ._wire import Wire
-
-#: How much is read before others get their turn: the size of the buffer, and how often it is filled.
-BUFFER: Final = 64 * 1024
-TURNS: Final = 4
-
-#: On a connection for large values while there is something else to do, and while there is not.
-LARGE_BUFFER: Final = 16 * 1024
-LARGE_TURNS: Final = 16
+from ._wire import BUFFER, LARGE_BUFFER, LARGE_TURNS, TURNS, Wire
 
 #: After how many seconds without a call the state of a TCP connection is unknown.
 IDLE: Final = 30.0
@@ -79,6 +71,8 @@ class Link:
         self._admitted = 0
         #: Whether the writer waits without reading, because another task leads.
         self._writes_only = False
+        #: With so many calls in the queue, what they have appended is sent before the writer sends it.
+        self._send_at = inf
         #: When the tasks that wait for the socket wake at the latest.
         self._wakes_at = inf
         #: What the connection reports to, once it is in use.
@@ -129,7 +123,10 @@ class Link:
             if mux.leader is None and mux.writer is None and (mux.slots or self._has_arrived()):
                 self._read_unasked()
             if self.failure is None:
-                return mux.append(data, count, deadline)
+                slot = mux.append(data, count, deadline)
+                if len(mux.slots) >= self._send_at:
+                    self._send_at = len(mux.slots) + PART if self._flush() else inf
+                return slot
         except BaseException:
             # Interrupted while appending: slot and bytes may disagree.
             self.fail(Failure(Failure.BROKEN, "the connection was interrupted"))
@@ -193,6 +190,7 @@ class Link:
         mux.writer = slot
         try:
             if mux.woken > 1 or len(mux.slots) > 1:
+                self._send_at = len(mux.slots) + PART
                 await self._yield_once()
             while not self._flush() and not slot.done:
                 begun = monotonic()

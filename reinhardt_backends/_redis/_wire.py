@@ -18,6 +18,14 @@ from typing import Final, Protocol
 
 from .._io import Port
 
+#: How much is read before others get their turn: the size of the buffer, and how often it is filled.
+BUFFER: Final = 64 * 1024
+TURNS: Final = 4
+
+#: On a connection for large values while there is something else to do, and while there is not.
+LARGE_BUFFER: Final = 16 * 1024
+LARGE_TURNS: Final = 16
+
 #: Plaintext is encrypted in pieces, so that a large value does not exist twice.
 PIECE: Final = 64 * 1024
 
