@@ -23,7 +23,7 @@ from reinhardt_backends import BackendClosedError, BackendConnectionError, Outco
 from reinhardt_backends._io import _connect, _runtimes
 from reinhardt_backends._redis import _link
 from reinhardt_backends._redis._link import Link
-from reinhardt_backends._redis._mux import MAX_SLOTS, Mux
+from reinhardt_backends._redis._mux import MAX_SLOTS, PART, Mux
 
 from ..servers import Server, available, running
 from .driving import IDEMPOTENT, ONCE, READ, assert_idle, client_for, drive, in_thread, links
@@ -210,6 +210,26 @@ async def _release(link: Link, event: threading.Event) -> None:
 
 async def _echo(client: Any, value: bytes) -> None:
     assert await client.call(READ, "ECHO", value) == value
+
+
+async def test_a_large_batch_is_sent_in_parts_while_it_grows(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = client_for(server.url)
+    await client.call(READ, "PING")
+    (link,) = links(client)
+    appended, send = [], link._send
+
+    def counting(out: bytearray) -> int:
+        appended.append(len(link.mux.slots))
+        return send(out)
+
+    monkeypatch.setattr(link, "_send", counting)
+    async with anyio.create_task_group() as group:
+        for number in range(3 * PART):
+            group.start_soon(_echo, client, b"%d" % number)
+    # The first task is alone and sends at once. The second yields before it sends what is left of the others.
+    assert appended[:3] == [1, 2 + PART, 2 + 2 * PART]
+    assert_idle(client)
+    await client.aclose()
 
 
 async def test_large_values_travel_beside_small_ones(server: Server) -> None:
