@@ -122,6 +122,26 @@ async def test_a_refresh_that_fails_leaves_the_old_value(place: Place) -> None:
     assert await cache.get_or_set("k", counted.factory, int) == 1
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize("kept", [False, True])
+async def test_a_refresh_that_asks_for_itself_is_an_error(kept: bool) -> None:
+    cache = Cache(MemoryBackend(), ttl=60)
+    calls = 0
+    if kept:
+        await cache.set("k", 1)
+
+    async def again() -> int:
+        nonlocal calls
+        calls += 1
+        result: int = await cache.refresh("k", again, int)
+        return result
+
+    with pytest.raises(RuntimeError, match="asks for the same value"):
+        await cache.refresh("k", again, int)
+    assert calls == 1
+    assert await cache.refresh("k", lambda: answer(2), int) == 2
+
+
 class Slow:
     """A factory that goes on when it is told to."""
 

@@ -345,6 +345,7 @@ class Cache:
 
         Raises:
             SerializationError: The value cannot be stored, or could not be read back as ``type``.
+            RuntimeError: The factory asks for the very key that it computes.
         """
         options = self._options(type, ttl=ttl, stale=stale, keep=keep)
         return await refresh(self._engine, self._request(key, factory, options, tags))

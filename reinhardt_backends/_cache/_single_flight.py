@@ -165,8 +165,8 @@ class SingleFlight:
             if computation is None:
                 computation = self._table[name] = Computation(request.tags, self.hold, thread)
                 return computation, None
-            if current is not None and waits and _depends(computation, current):
-                raise RuntimeError(f"recursive get_or_set of {name!r}: computing its value asks for the same value")
+            if waits:
+                _refuse_recursion(name, computation, current)
             if thread is not None and computation.thread == thread:
                 # A signal handler or finalizer, in the middle of a call of this thread that goes on only afterwards.
                 return Computation(request.tags, self.hold, thread, alone=True), None
@@ -238,6 +238,22 @@ class SingleFlight:
                 if affected(name, computation):
                     computation.outdated = True
 
+    def refuse_recursion(self, name: str) -> None:
+        """Raise an error if the caller is part of what computes the value of a key.
+
+        Raises:
+            RuntimeError: It is.
+        """
+        current = _current.get()
+        if current is None:
+            return
+        with _lock:
+            computations = [one for one, watched in self._watched.items() if watched == name]
+            if name in self._table:
+                computations.append(self._table[name])
+            for computation in computations:
+                _refuse_recursion(name, computation, current)
+
     def watch(self, request: Request) -> Computation:
         """Return a computation that no caller joins; ``outdate`` marks it as well, until ``unwatch``."""
         computation = Computation(request.tags, self.hold, threading.get_ident() if self.blocks else None)
@@ -274,6 +290,11 @@ def computing(computation: Computation) -> Generator[None]:
         _current.reset(token)
         if outer is not None:
             outer.needs.pop(computation, None)
+
+
+def _refuse_recursion(name: str, computation: Computation, current: Computation | None) -> None:
+    if current is not None and _depends(computation, current):
+        raise RuntimeError(f"recursive get_or_set of {name!r}: computing its value asks for the same value")
 
 
 def _depends(computation: Computation, other: Computation) -> bool:

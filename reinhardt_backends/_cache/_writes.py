@@ -47,6 +47,7 @@ async def refresh(engine: Engine, request: Request) -> Any:
     """Compute a value, store it, and return it. Until then the old one is served; if that fails, it stays."""
     if not engine.enabled:
         return await engine.serve(request)
+    engine.flights.refuse_recursion(request.name)
     lookup: Lookup | None = None
     with engine.reports.tolerating():
         lookup = await engine.reader.look(request, typed=False)

@@ -485,6 +485,7 @@ class SyncCache(Face[Cache]):
 
         Raises:
             SerializationError: The value cannot be stored, or could not be read back as ``type``.
+            RuntimeError: The factory asks for the very key that it computes.
         """
         return drive(self._target.refresh(key, factory, type, ttl=ttl, stale=stale, tags=tags, keep=keep))
 
