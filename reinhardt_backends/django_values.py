@@ -60,10 +60,13 @@ class SignedPickles:
         if stored.__class__ is not bytes:
             return stored
         mac, data = stored[:_MAC], stored[_MAC:]
-        secrets = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
-        if not any(hmac.compare_digest(mac, _mac(name, data, secret)) for secret in secrets):
-            return UNSIGNED
-        return pickle.loads(data)  # noqa: S301 - it is signed, for this very key
+        return pickle.loads(data) if _is_signed(name, mac, data) else UNSIGNED  # noqa: S301 - signed, for this very key
+
+
+def _is_signed(name: str, mac: bytes, data: bytes) -> bool:
+    # Apart from the unpickling, which may fail: a traceback may show the variables.
+    secrets = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    return any(hmac.compare_digest(mac, _mac(name, data, secret)) for secret in secrets)
 
 
 def _mac(name: str, data: bytes, secret: str | bytes) -> bytes:

@@ -96,9 +96,12 @@ class BackendSessionInterface(SessionInterface):
 
     def open_session(self, app: Flask, request: Request) -> BackendSession:
         """Load the session of a request. What the store has not issued is no session."""
-        sent = request.cookies.get(self.get_cookie_name(app))
-        loaded = None if sent is None else self._store.load(sent)
-        return BackendSession(loaded, stale=sent is not None and loaded is None and not self._store.was_rotated(sent))
+        # No variable has the id, since a traceback may show variables.
+        name = self.get_cookie_name(app)
+        if name not in request.cookies:
+            return BackendSession()
+        loaded = self._store.load(request.cookies[name])
+        return BackendSession(loaded, stale=loaded is None and not self._store.was_rotated(request.cookies[name]))
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         """Store the changes of a request, and set or delete the cookie."""
@@ -113,10 +116,10 @@ class BackendSessionInterface(SessionInterface):
             if known is not None or session.stale:
                 self._delete_cookie(app, response)
             return
-        old = None if known is None else known.id
-        saved = self._save(session) if known is None or session.cleared or session.is_changed() else known
-        if saved is not None and (saved.id != old or self.should_set_cookie(app, session)):
-            self._set_cookie(app, session, response, saved.id)
+        is_new = known is None or session.cleared
+        saved = self._save(session) if is_new or session.is_changed() else known
+        if saved is not None and (is_new or session.rotated or self.should_set_cookie(app, session)):
+            self._set_cookie(app, session, response, saved)
 
     def _save(self, session: BackendSession) -> Session[dict[str, Any]] | None:
         loaded = session.loaded
@@ -146,9 +149,9 @@ class BackendSessionInterface(SessionInterface):
             "partitioned": self.get_cookie_partitioned(app),
         }
 
-    def _set_cookie(self, app: Flask, session: BackendSession, response: Response, id: str) -> None:
+    def _set_cookie(self, app: Flask, session: BackendSession, response: Response, saved: Session[Any]) -> None:
         expires = self.get_expiration_time(app, session)
-        response.set_cookie(self.get_cookie_name(app), id, expires=expires, **self._cookie(app))
+        response.set_cookie(self.get_cookie_name(app), saved.id, expires=expires, **self._cookie(app))
         response.headers.setdefault("Cache-Control", "no-store")
 
     def _delete_cookie(self, app: Flask, response: Response) -> None:

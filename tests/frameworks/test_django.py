@@ -26,6 +26,7 @@ from reinhardt_backends.django import DjangoCache, rate_limit
 from reinhardt_backends.testing import FailingBackend, FakeClock
 
 from ..asgi.serving import serving
+from ..asgi.test_session_secrets import variables
 from ..servers import Server
 
 if not settings.configured:
@@ -227,6 +228,25 @@ def test_signed_pickles() -> None:
     drive(backend.set("django::1:short", b""))
     assert cache.get_many(["other", "foreign", "short"]) == {}
     assert made(backend).get("foreign", "default") == b"x" * 32 + pickle.dumps("foreign")
+
+
+class Unreadable:
+    """Can be pickled, and fails to be unpickled."""
+
+    def __init__(self) -> None:
+        self.part = 1
+
+    def __setstate__(self, state: Any) -> None:
+        raise ZeroDivisionError
+
+
+def test_no_frame_shows_the_secret_key_if_unpickling_fails() -> None:
+    cache = made(MemoryBackend(), OPTIONS={"SERIALIZER": "signed-pickle"})
+    with override_settings(SECRET_KEY="not-to-be-shown"):
+        cache.set("k", Unreadable())
+        with pytest.raises(ZeroDivisionError) as caught:
+            cache.get("k")
+    assert "not-to-be-shown" not in variables(caught.value)
 
 
 def test_settings_that_are_not_valid() -> None:

@@ -11,11 +11,20 @@ import pytest
 from flask import Flask, session
 from flask_caching import Cache
 
-from reinhardt_backends import Backend, MemoryBackend, RedisBackend, SerializationError, SyncBackend, SyncSessionStore
+from reinhardt_backends import (
+    Backend,
+    BackendConnectionError,
+    MemoryBackend,
+    RedisBackend,
+    SerializationError,
+    SyncBackend,
+    SyncSessionStore,
+)
 from reinhardt_backends.flask import BackendSessionInterface
 from reinhardt_backends.flask_caching import BackendCache
 
 from ..asgi.serving import serving
+from ..asgi.test_session_secrets import Failing, variables
 from ..servers import Server
 
 _prefixes = itertools.count()
@@ -135,6 +144,32 @@ def test_an_ended_session_is_deleted_from_the_browser_and_a_rotated_id_is_not(ba
     site.client.set_cookie("session", new)
     site.get()
     assert site.id is None
+
+
+@pytest.mark.parametrize(
+    ("verb", "act"),
+    [
+        ("get_many", None),
+        ("compare_and_set", lambda session: session.update(a=2)),
+        ("compare_and_set", lambda session: session.rotate(user="ada")),
+        ("delete", lambda session: session.clear()),
+        ("set_cookie", lambda session: session.rotate(user="ada")),
+    ],
+)
+def test_no_frame_shows_the_id_of_a_session(verb: str, act: Any) -> None:
+    backend = Failing()
+    site = Site(backend, TESTING=True)
+    site.get(lambda session: session.update(a=1))
+    before = site.id
+    if verb == "set_cookie":
+        site.app.config["SESSION_COOKIE_SAMESITE"] = "wrong"
+    backend.fails = verb
+    with pytest.raises((BackendConnectionError, ValueError)) as caught:
+        site.get(act)
+    backend.fails = ""
+    # A new id begins as the old one does.
+    assert before is not None
+    assert before[:21] not in variables(caught.value)
 
 
 def test_requests_at_the_same_time_do_not_undo_each_other(backend: Backend) -> None:
