@@ -15,9 +15,12 @@ SLOTS: Final = 16_384
 
 def slot_of(key: bytes) -> int:
     """Return the slot of a key, given as the server sees it."""
-    begin = key.find(b"{") + 1
-    end = key.find(b"}", begin) if begin else -1
-    return crc_hqx(key[begin:end] if end > begin else key, 0) % SLOTS
+    if b"{" in key:
+        begin = key.find(b"{") + 1
+        end = key.find(b"}", begin)
+        if end > begin:
+            key = key[begin:end]
+    return crc_hqx(key, 0) % SLOTS
 
 
 def in_slot_of(first: str, second: str) -> str:

@@ -106,7 +106,8 @@ class ClusterClient(Client):
         return self.send(kind, _key_in(words), pack(words), expects, deadline)
 
     def _route(self, key: bytes | None) -> tuple[Node, int]:
-        slot = _slot_of(key)
+        # Any node will do for a command without a key.
+        slot = random.randrange(SLOTS) if key is None else slot_of(key)  # noqa: S311
         return self.cluster.slots[slot] or self.cluster.home, slot
 
     async def call_many(
