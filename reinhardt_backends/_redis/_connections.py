@@ -32,7 +32,6 @@ from ._mux import Failure, describe
 from ._options import Options
 from ._pool import Pool
 from ._sentinel import Locator
-from ._silence import silence_within
 from ._source import Source
 
 T = TypeVar("T")
@@ -131,7 +130,7 @@ class SharedConnection(Source):
             old, self.link = self.link, link
             if self._peer is not None:
                 link.busy_peer = self._peer.is_busy
-            if old is not None and old.failure is None:
+            if old is not None and old is not link and old.failure is None:
                 # One that takes no calls any more may still answer those that it has.
                 old.supersede() if old.usable else old.retire()
             return link
@@ -147,12 +146,19 @@ class SharedConnection(Source):
             self._wake(self._waiting)
 
     async def _ask_server(self, link: Link, deadline: float) -> None:
-        if self._health.answered >= link.silence.since + silence_within(self.patience):
-            link.supersede()
-        elif link is self.link and self._attempt is None and not self._health.down.known:
+        if link is self.link and self._attempt is None and not self._health.down.known:
             with suppress(BackendError):
-                await self._connect(self._probe, deadline)
-                link.supersede()
+                await self._connect(partial(self._replace_silent, link), deadline)
+        elif self._has_answered_since(link):
+            link.supersede()
+
+    async def _replace_silent(self, link: Link, attempt: Attempt, deadline: float) -> Link:
+        """Connect in place of a silent connection; return the same one if the server holds back its commands."""
+        other = await self._probe(attempt, deadline)
+        if await self._judge_silent(link, other, deadline):
+            self._discard(other)
+            return link
+        return other
 
     def _wake(self, callers: dict[_Waiter, None]) -> None:
         for caller in list(callers):

@@ -27,7 +27,6 @@ from ._link import Link
 from ._mux import Failure
 from ._options import Options
 from ._sentinel import Locator
-from ._silence import silence_within
 from ._source import Source
 
 #: Seconds after which a caller looks again: for a free place, and, between attempts to connect, for a closed pool.
@@ -182,17 +181,33 @@ class Pool(Source):
             self._sleepers.popleft().release()
 
     async def _ask_server(self, link: Link, deadline: float) -> None:
-        if self._health.answered < link.silence.since + silence_within(self.patience):
-            if self._asking or self._health.down.known:
-                return
-            self._asking = True
-            try:
-                self.give_back(await self._probe(self._occupy(), deadline))
-            except BackendError:
-                return
-            finally:
-                self._asking = False
-        link.supersede()
+        other: Link | None = None
+        if self._has_answered_since(link):
+            other = self._take_newer(link.silence.since)
+        elif self._asking or self._health.down.known:
+            return
+        self._asking = True
+        try:
+            other = other or await self._probe(self._occupy(), deadline)
+        except BackendError:
+            return
+        finally:
+            self._asking = False
+        try:
+            await self._judge_silent(link, other, deadline)
+        finally:
+            self.give_back(other)
+
+    def _take_newer(self, moment: float) -> Link | None:
+        """Return the idle connection used last, if it was opened since then."""
+        try:
+            link = self._idle.pop()
+        except IndexError:
+            return None
+        if link.usable and link.opened >= moment:
+            return link
+        self._idle.append(link)
+        return None
 
     async def rest(self, until: float) -> None:
         while not self._closed and (left := until - monotonic()) > 0:

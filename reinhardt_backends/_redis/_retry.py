@@ -38,6 +38,8 @@ _FIRST_BACKOFF: Final = 0.02
 _LONGEST_BACKOFF: Final = 0.5
 _PING: Final = pack((b"PING",))
 _AGE: Final = re.compile(rb"\bage=(\d+)")
+#: The server holds back what the client has sent. No command of ours blocks by itself.
+_BLOCKED: Final = re.compile(rb"\bflags=\w*b")
 
 #: Sleep until a point in time, or until the backend is closed.
 Rest = Callable[[float], Awaitable[None]]
@@ -245,18 +247,42 @@ async def end_on_server(link: Link, client: ServerClient | None, deadline: float
     if client.gone or (link.client is not None and link.client.server != client.server):
         # A server that another one has replaced loses what it executes from then on.
         return True
-    number = b"%d" % client.number
-    listed = await ask(link, pack((b"CLIENT", b"LIST", b"ID", number)), deadline)
-    if not isinstance(listed, bytes):
+    line = await _line_of(link, client, deadline)
+    if line is None:
         return False
-    age = _AGE.search(listed)
-    # A younger connection of that number means that the server has restarted since, and the old one is gone.
-    if age is not None and int(age[1]) + 2 >= monotonic() - client.since:
-        killed = await ask(link, pack((b"CLIENT", b"KILL", b"ID", number)), deadline)
+    if line:
+        killed = await ask(link, pack((b"CLIENT", b"KILL", b"ID", b"%d" % client.number)), deadline)
         if not isinstance(killed, int):
             return False
     client.gone = True
     return True
+
+
+async def is_held(link: Link, client: ServerClient | None, deadline: float) -> bool:
+    """Return whether the server holds back what it got on a silent connection, as it does while writes are paused.
+
+    Args:
+        link: Another connection to the server.
+        client: The silent connection as the server knows it; ``None`` if the server did not say.
+        deadline: When to give up.
+    """
+    if client is None or (link.client is not None and link.client.server != client.server):
+        return False
+    try:
+        line = await _line_of(link, client, deadline)
+    except CallFailed:
+        return False
+    return bool(line and _BLOCKED.search(line))
+
+
+async def _line_of(link: Link, client: ServerClient, deadline: float) -> bytes | None:
+    """Return what the server says about a connection: nothing if it has ended; ``None`` if it does not say."""
+    listed = await ask(link, pack((b"CLIENT", b"LIST", b"ID", b"%d" % client.number)), deadline)
+    if not isinstance(listed, bytes):
+        return None
+    age = _AGE.search(listed)
+    # A younger connection of that number means that the server has restarted since, and the old one is gone.
+    return listed if age is not None and int(age[1]) + 2 >= monotonic() - client.since else b""
 
 
 def refusal_in(reply: Any, count: int) -> Refusal | None:

@@ -76,6 +76,10 @@ class Silence:
         self.since = begun
         return True
 
+    def excuse(self) -> None:
+        """Begin afresh: the server has said that it will answer later."""
+        self.since = monotonic()
+
     def is_stuck(self, mux: Mux, now: float, patience: float) -> bool:
         """Whether the oldest reply that is due has no caller, and no reply was completed for ``patience`` seconds."""
         return (

@@ -17,8 +17,9 @@ from ._link import Link
 from ._mux import Failure
 from ._options import Options
 from ._protocol import TRANSIENT
-from ._retry import backoff
+from ._retry import backoff, is_held
 from ._sentinel import Locator
+from ._silence import silence_within
 
 #: How often a call that waits for a probe looks whether it has ended. Seconds.
 LOOK: Final = 0.005
@@ -102,6 +103,19 @@ class Source(ABC):
     @abstractmethod
     async def _ask_server(self, link: Link, deadline: float) -> None:
         """Find out over a second connection whether a silent one should be given up."""
+
+    def _has_answered_since(self, link: Link) -> bool:
+        """Whether the server has answered on a new connection since this one fell silent."""
+        return self._health.answered >= link.silence.since + silence_within(self.patience)
+
+    async def _judge_silent(self, link: Link, other: Link, deadline: float) -> bool:
+        """Ask over another connection whether a silent one is to be kept; end it if not."""
+        held = await is_held(other, link.client, min(deadline, monotonic() + PROBE))
+        if held:
+            link.silence.excuse()
+        else:
+            link.supersede()
+        return held
 
     @abstractmethod
     async def rest(self, until: float) -> None:
