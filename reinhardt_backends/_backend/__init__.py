@@ -11,7 +11,7 @@ from ._gather import gather
 from ._logs import INFO, WARNING, LimitedRecord, write_record
 from ._observed import Observed, reporter_for
 from ._overloads import D, T, typed_as
-from ._pages import PagedKeys, close_iterator
+from ._pages import ListedKeys, PagedKeys, close_iterator
 from ._schemes import register_scheme, url_text
 from ._slots import in_slot_of, slot_of
 from ._stats import BackendStats
@@ -19,8 +19,7 @@ from ._views import READS, Namespace, View
 
 __all__ = [
     "INFO", "NAME", "READS", "VERSION", "WARNING", "Backend", "BackendStats", "D", "Deadline", "Event", "LimitedRecord",
-    "Listener",
-    "ManualClock", "Namespace", "Observed", "PagedKeys", "Reporter", "StoreInfo", "T", "View",
+    "ListedKeys", "Listener", "ManualClock", "Namespace", "Observed", "PagedKeys", "Reporter", "StoreInfo", "T", "View",
     "close_iterator", "gather", "in_slot_of", "register_scheme", "reporter_for", "slot_of", "typed_as", "url_text",
     "write_record",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Keys that come in pages, as those of a scan do."""
+"""The keys of a scan, in pages or one by one."""
 
 from __future__ import annotations
 
@@ -40,6 +40,25 @@ class PagedKeys(AsyncIterator[str]):
         """End the iteration."""
         self.closed = True
         self._page = iter(())
+
+
+class ListedKeys(AsyncIterator[str]):
+    """A plain iterator over keys as an asynchronous one.
+
+    Not an async generator: one that is left before its end would make trio warn.
+    """
+
+    def __init__(self, keys: Iterator[str]) -> None:
+        self._keys = keys
+
+    async def __anext__(self) -> str:
+        for key in self._keys:
+            return key
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """End the iteration."""
+        self._keys = iter(())
 
 
 async def close_iterator(iterator: AsyncIterator[Any]) -> None:

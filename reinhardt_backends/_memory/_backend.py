@@ -14,7 +14,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 from urllib.parse import parse_qsl, urlsplit
 
-from .._backend import Backend, BackendStats, ManualClock, StoreInfo, typed_as
+from .._backend import Backend, BackendStats, ListedKeys, ManualClock, StoreInfo, typed_as
 from .._types import (
     KEEP_TTL,
     MAX_TTL,
@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 # Between these CPython compares fastest, and sums are far from 64 bits.
 _LOW: Final = -(10**9)
 _HIGH: Final = 10**9
+_ONE: Final = 1
+
+#: Where a parameter has the name ``type``. The attribute ``__class__`` takes several times as long.
+class_of: Final = type
 
 
 class MemoryBackend(Items, Backend):
@@ -182,7 +186,7 @@ class MemoryBackend(Items, Backend):
         return self._time()
 
     def scan(self, prefix: str = "") -> AsyncIterator[str]:
-        return _AsyncKeys(self._scan(prefix))
+        return ListedKeys(self._scan(prefix))
 
     async def ping(self) -> None:
         return self._ping()
@@ -224,7 +228,7 @@ class MemoryBackend(Items, Backend):
 
     # The kinds of ttl are distinguished inline: a call would cost as much as the rest.
     def _set(self, key: str, value: Any, ttl: TTL | KeepTTL | None = None) -> None:  # noqa: C901
-        if value.__class__ is not str or not value.isascii():
+        if type(value) is not str or not value.isascii():
             value = pack(value)
         seconds: float
         if ttl is None:
@@ -241,10 +245,10 @@ class MemoryBackend(Items, Backend):
         if self._bounds is not None:
             self._put(key, value, seconds)
             return
-        lock = self._lock
+        lock, clock = self._lock, self._clock
         try:
             lock.acquire()
-            now = self._clock()
+            now = clock()
             if now >= self._due:
                 self._sweep(now)
             expiry = now + seconds
@@ -256,7 +260,7 @@ class MemoryBackend(Items, Backend):
                 else:
                     self._put(key, value, seconds)
             else:
-                if key.__class__ is not str or not key.isascii():
+                if type(key) is not str or not key.isascii():
                     key = check_key(key)
                 slot = UNFILED
                 if ttl is not None:
@@ -277,12 +281,13 @@ class MemoryBackend(Items, Backend):
     def _get(self, key: str, type: Any = Any, default: Any = None, renew: TTL | None = None) -> Any:
         item = self._data.get(key)
         if item is not None and renew is None:
-            now = self._clock()
+            clock = self._clock  # Called as a method, it would be looked up in the class first.
+            now = clock()
             if now < item[1]:
                 if now >= self._hit_due:
                     self._after_hit(key, now)
                 value = item[0]
-                kept = value.__class__
+                kept = class_of(value)
                 if (kept is type or type is Any) and kept is not bytes:
                     return value
                 return unpack(value, type, key)
@@ -329,7 +334,8 @@ class MemoryBackend(Items, Backend):
         return bool(self._clock() < item[1])
 
     def _increment(self, key: str, ttl: TTL | None = None, by: int = 1) -> int:
-        if by.__class__ is not int or not _LOW < by < _HIGH:
+        # The default, which is the same object each time, needs no look at its size.
+        if by is not _ONE and (type(by) is not int or not _LOW < by < _HIGH):
             by = check_count(by)
             with self._lock:
                 self._turn()
@@ -337,10 +343,10 @@ class MemoryBackend(Items, Backend):
         if ttl is not None and self._checked[0] is not ttl:
             self._seconds(ttl)
         new: int | None = None
-        lock = self._lock
+        lock, clock = self._lock, self._clock
         try:
             lock.acquire()
-            now = self._clock()
+            now = clock()
             if now >= self._due:
                 self._sweep(now)
             data = self._data
@@ -348,7 +354,7 @@ class MemoryBackend(Items, Backend):
                 old, expiry, slot = data[key]
                 if old.__class__ is int and now < expiry and (ttl is None or expiry < NEVER):
                     total: int = old + by
-                    if _LOW < total < _HIGH:
+                    if total < _HIGH and total > _LOW:
                         data[key] = (total, expiry, slot)
                         new = total
         except BaseException:
@@ -474,21 +480,6 @@ class MemoryBackend(Items, Backend):
         for key in keys:
             if key.startswith(prefix):
                 self._delete(key)
-
-
-class _AsyncKeys:
-    """An iterator as an async one. An async generator that is left before its end would make trio warn."""
-
-    def __init__(self, keys: Iterator[str]) -> None:
-        self._keys = keys
-
-    def __aiter__(self) -> AsyncIterator[str]:
-        return self
-
-    async def __anext__(self) -> str:
-        for key in self._keys:
-            return key
-        raise StopAsyncIteration
 
 
 def _if_missing(item: Item | None) -> bool:

@@ -15,13 +15,13 @@ from typing import Any, Self
 from .._backend import BackendStats, StoreInfo
 from .._errors import BackendError
 from .._io import current_loop
+from ._ahead import Ahead, LentAhead, SharedAhead
 from ._commands import ANYTHING, Kind, Reply
 from ._connections import LARGE, Node
-from ._link import Link
-from ._mux import CallFailed, Failure
+from ._mux import CallFailed
 from ._options import Options
 from ._protocol import Refusal, error_for, is_read_only, is_unknown_script, pack, without_echo
-from ._retry import History, refusal_in
+from ._retry import History, out_of_step, refusal_in
 from ._scan import Pages
 from ._scripts import with_source
 from ._source import Source
@@ -40,7 +40,8 @@ class Client:
         self._timeout = options.timeout
 
     @property
-    def _server(self) -> Node:
+    def server(self) -> Node:
+        """The server of all keys."""
         if self._node is None:
             raise TypeError("a cluster is not one server")
         return self._node
@@ -48,12 +49,12 @@ class Client:
     @property
     def location(self) -> str:
         """Where the server is, for messages."""
-        return self._server.options.location
+        return self.server.options.location
 
     @property
     def is_closed(self) -> bool:
         """Whether the client, or its twin, was closed."""
-        return self._server.closed
+        return self.server.closed
 
     def with_timeout(self, seconds: float) -> Self:
         """Return a view with the same connections, whose calls have this deadline."""
@@ -131,6 +132,24 @@ class Client:
         finally:
             del data
 
+    def send_ahead(self, node: Node, words: tuple[bytes, ...]) -> Ahead | None:
+        """Send a read whose reply is asked for later. ``None`` if that is not possible at once."""
+        now = monotonic()
+        loop = current_loop()
+        connections = node.loops.get(id(loop))
+        if connections is None or connections.loop() is not loop or now >= node.health.clear_until:
+            return None
+        link = connections.small.link
+        if link is None or not link.usable or now >= link.fresh_until or not link.has_room():
+            return None
+        link.fresh_until = now + link.idle_limit
+        try:
+            slot = link.begin(pack(words), 1, now + self._timeout)
+        except CallFailed:
+            return None
+        link.send()
+        return SharedAhead(node, link, slot, connections)
+
     async def call_many(
         self,
         kind: Kind,
@@ -159,14 +178,14 @@ class Client:
         del commands
         try:
             until = self.deadline() if deadline is None else deadline
-            replies = await self._persist(self._server, 0, kind, data, count, expects, until, None)
+            replies = await self._persist(self.server, 0, kind, data, count, expects, until, None)
         finally:
             del data
         return replies if count > 1 else [replies]
 
     def store_info(self) -> StoreInfo:
         """Return what the store is, for spans and metrics."""
-        options = self._server.options
+        options = self.server.options
         if options.sentinels is not None:
             return StoreInfo("redis", options.sentinels.service, None, options.db)
         if options.path is not None:
@@ -175,11 +194,11 @@ class Client:
 
     def stats(self) -> BackendStats:
         """Return what is known about the connections of all loops and threads."""
-        return self._server.stats()
+        return self.server.stats()
 
     async def aclose(self) -> None:
         """Close every connection, in the loop it serves. Calls in flight end in ``BackendClosedError``. Idempotent."""
-        self._server.close()
+        self.server.close()
 
     def pages(self, prefix: bytes) -> Pages:
         """Return the names on the server that begin with a prefix."""
@@ -193,7 +212,7 @@ class Client:
 
     def _route(self, key: bytes | None) -> tuple[Node, int]:
         """Return the server that has a key, and the slot of the key."""
-        return self._server, 0
+        return self.server, 0
 
     def _source(self, node: Node, data: bytes) -> Source:
         """Return where the calling task or thread gets a connection to a server from."""
@@ -291,18 +310,28 @@ class BlockingClient(Client):
         finally:
             del data
 
+    def send_ahead(self, node: Node, words: tuple[bytes, ...]) -> Ahead | None:
+        now = monotonic()
+        pool = node.pool
+        # Threads that wait for a connection must not wait for a caller that is busy with something else.
+        if pool is None or pool.is_full() or now >= node.health.clear_until:
+            return None
+        link = pool.take(now)
+        if link is None:
+            return None
+        try:
+            ahead = LentAhead(node, link, link.begin(pack(words), 1, now + self._timeout), pool)
+            link.send()
+        except CallFailed:
+            pool.give_back(link)
+            return None
+        return ahead
+
     def blocking(self) -> Client:
         return self
 
     def _source(self, node: Node, data: bytes) -> Source:
         return node.get_pool()
-
-
-def out_of_step(link: Link) -> CallFailed:
-    """Give up a connection whose replies do not belong to the commands."""
-    failure = Failure(Failure.BROKEN, "the server sent a reply of another type than the command has")
-    link.fail(failure)
-    return CallFailed(failure, sent=True)
 
 
 async def _before_next(history: History, trouble: CallFailed | Refusal, data: bytes, source: Source) -> bytes:

@@ -12,14 +12,13 @@ from time import monotonic
 from typing import Any, Final
 
 from .._errors import AuthenticationError, BackendClosedError, BackendError, OutcomeUnknownError, ResponseError
-from ._client import out_of_step
 from ._cluster_map import ClusterMap, Member
 from ._cluster_replies import redirection_in
 from ._commands import Kind, Reply
 from ._link import Link
 from ._mux import CallFailed, Slot
 from ._protocol import TRANSIENT, Refusal, error_for, is_read_only, is_transient, is_unknown_script, pack, without_echo
-from ._retry import History, backoff
+from ._retry import History, backoff, out_of_step
 from ._scripts import with_source
 from ._source import Source
 

@@ -9,7 +9,7 @@ If no node is left, every key that was there all the time was found. If there is
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from .._errors import BackendConnectionError
 from ._cluster_map import Member
@@ -48,7 +48,9 @@ class ClusterPages(Pages):
                 self._cursor = b"0"
                 self._order.append(self._now[0])
             name, member = self._now
-            page: Any = await self._cluster_client.call_on(member, Kind.READ, *self._words(), expects=PAGE)
+            page = await self._page_asked_for()
+            if page is None:
+                page = await self._cluster_client.call_on(member, Kind.READ, *self._words(), expects=PAGE)
             names = [] if page is None else self._turn(page)
             if page is None or self._cursor is None:
                 self._now = None
@@ -60,6 +62,9 @@ class ClusterPages(Pages):
     async def unlink(self, names: list[bytes]) -> list[bytes]:
         await self._client.call(Kind.IDEMPOTENT, b"UNLINK", *names, expects=NUMBER)
         return await self.next()
+
+    def _node(self) -> Member | None:
+        return None if self._now is None else self._now[1]
 
     async def _begin_pass(self) -> bool:
         """Choose the nodes of the next pass. False if there need not be one."""

@@ -129,6 +129,10 @@ class Pool(Source):
         places, idle = len(self._places), len(self._idle)
         return places, max(places - idle, 0)
 
+    def is_full(self) -> bool:
+        """Whether no further connection may be opened."""
+        return len(self._places) >= self._options.max_connections
+
     def _enter(self) -> Link | Attempt | None:
         """Return an idle connection, or a place to open one; ``None`` if there is neither."""
         with suppress(IndexError):

@@ -99,13 +99,16 @@ class Parser:
             # No reply ends here, so that none is delayed.
             self._held = bytes(buffer[cut.start(1) : length])
             length = cut.start(1)
+        end = length
         if length <= SHORT_READ:
             # To copy a little and to look for single bytes takes less time than any other way.
             read = buffer[:length]
             suspect = _LIST in read or _PUSH in read or _SET in read or _MAP in read or _ATTRIBUTE in read
         else:
-            suspect = buffer[0] in _KINDS or any(buffer.find(kind, 1, length) >= 0 for kind in _KINDS)
-        if suspect and (_FIRST.match(buffer, 0, length) or _LATER.search(buffer, 0, length)):
+            # What follows the last of these bytes, and the digits after it, is not searched: most of a long list.
+            last = max([buffer.rfind(kind, 0, length) for kind in _KINDS])
+            suspect, end = last >= 0, min(last + 8, length)
+        if suspect and (_FIRST.match(buffer, 0, length) or _LATER.search(buffer, 0, end)):
             return self._feed_in_parts(buffer, length)
         self._feed(buffer, 0, length)
         return self._gets

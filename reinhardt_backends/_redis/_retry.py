@@ -51,6 +51,13 @@ def backoff(failures: int) -> float:
     return random.uniform(0, longest)  # noqa: S311 - it spreads callers, and is no secret
 
 
+def out_of_step(link: Link) -> CallFailed:
+    """Give up a connection whose replies do not belong to the commands."""
+    failure = Failure(Failure.BROKEN, "the server sent a reply of another type than the command has")
+    link.fail(failure)
+    return CallFailed(failure, sent=True)
+
+
 class History:
     """What has happened to one call so far, and what that allows.
 

@@ -10,7 +10,9 @@ from .._backend import PagedKeys
 from ._commands import NUMBER, PAGE, Kind, Reply
 
 if TYPE_CHECKING:
+    from ._ahead import Ahead
     from ._client import Client
+    from ._connections import Node
 
 SCANNED: Final = 2500
 """How many keys the server looks at for one page of a scan. It serves no other client meanwhile, about 0.5 ms."""
@@ -26,13 +28,46 @@ class Pages:
         self._prefix = prefix
         self._pattern = _GLOB.sub(rb"\\\g<0>", prefix) + b"*"
         self._cursor: bytes | None = b"0"
+        #: How many pages have come, and the next one, if it was asked for already.
+        self._turns = 0
+        self._asked: list[tuple[bytes, Ahead]] = []
 
     async def next(self) -> list[bytes]:
         """Return the next page as the server gave it; an empty one at the end."""
         names: list[bytes] = []
         while not names and self._cursor is not None:
-            names = self._turn(await self._client.call(Kind.READ, *self._words(), expects=PAGE))
+            page = await self._page_asked_for()
+            if page is None:
+                page = await self._client.call(Kind.READ, *self._words(), expects=PAGE)
+            names = self._turn(page)
         return names
+
+    def ask(self) -> None:
+        """Ask for the next page, so that the server works while the caller deals with the last one."""
+        # Many a scan is left in its first page.
+        if self._cursor is not None and self._turns > 1 and not self._asked:
+            node = self._node()
+            ahead = None if node is None else self._client.send_ahead(node, self._words())
+            if ahead is not None:
+                self._asked.append((self._cursor, ahead))
+
+    def forget(self) -> None:
+        """Do without the page that was asked for."""
+        with contextlib.suppress(IndexError):
+            self._asked.pop()[1].end()
+
+    def _node(self) -> Node | None:
+        """Return the server that has the next page."""
+        return self._client.server
+
+    async def _page_asked_for(self) -> Any:
+        # Taken in one step, in case that two threads share the scan.
+        try:
+            cursor, ahead = self._asked.pop()
+        except IndexError:
+            return None
+        page = await ahead.reply(PAGE)
+        return page if cursor == self._cursor else None
 
     async def unlink(self, names: list[bytes]) -> list[bytes]:
         """Remove a page of names and return the next page, in one round trip if that has names."""
@@ -51,6 +86,7 @@ class Pages:
 
     def _turn(self, page: list[Any]) -> list[bytes]:
         cursor, names = page
+        self._turns += 1
         self._cursor = None if cursor == b"0" else cursor
         return cast("list[bytes]", names)
 
@@ -79,10 +115,15 @@ class ScannedKeys(PagedKeys):
 
     async def next_page(self) -> list[str]:
         while names := await self._pages.next():
+            self._pages.ask()
             keys = _texts(names, self._prefix, self._own)
             if keys:
                 return keys
         return []
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        self._pages.forget()
 
     def leave_out(self, prefix: str) -> None:
         self._own += prefix
