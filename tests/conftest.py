@@ -50,10 +50,10 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int | None:
-    """Run two more workers than there are cores with ``-n auto``, since many tests wait for a server or a clock."""
+    """Run four more workers than there are cores with ``-n auto``, since many tests wait for a server or a clock."""
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
         return None
-    return len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)) + 2
+    return len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)) + 4
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -6,6 +6,8 @@ own, the scheduler would take longer than many a test.
 
 from __future__ import annotations
 
+from typing import Any
+
 from xdist.scheduler import LoadGroupScheduling
 
 
@@ -14,3 +16,10 @@ class FunctionScheduling(LoadGroupScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         return str(super()._split_scope(nodeid)).partition("[")[0]
+
+    def _reschedule(self, node: Any) -> None:
+        # The scheduler counts what a worker has left, over all units that the worker has ever had.
+        units = self.assigned_work[node]
+        for scope in [scope for scope, unit in units.items() if all(unit.values())]:
+            del units[scope]
+        super()._reschedule(node)
