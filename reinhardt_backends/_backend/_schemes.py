@@ -85,7 +85,8 @@ def build_backend(asked: type[Any], given: Secret[tuple[Any, dict[str, Any]]]) -
             raise ValueError(  # noqa: TRY004 - the url is wrong
                 f"{asked.__name__}.from_url takes {_listed(fitting) or 'no url'}, not {scheme}://"
             )
-    options = Secret(_taken(factory, given.reveal()[1]))
+    foreign = _foreign_options(factory, frozenset(given.reveal()[1]))
+    options = Secret({name: value for name, value in given.reveal()[1].items() if name not in foreign})
     backend = getattr(factory, "_from_url", factory)(text.reveal(), **options.reveal())
     if not isinstance(backend, asked):
         raise TypeError(f"what is registered for {scheme}:// made no {asked.__name__}, but a {type(backend).__name__}")
@@ -103,10 +104,10 @@ def _fits(factory: Any, asked: type[Any]) -> bool:
     return isinstance(factory, type) and (issubclass(factory, asked) or issubclass(asked, factory))
 
 
-def _taken(factory: Any, options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that a factory takes. Raise if there is one that no scheme knows."""
+def _foreign_options(factory: Any, options: frozenset[str]) -> frozenset[str]:
+    """Return the options that a factory does not take. Raise if there is one that no scheme knows."""
     own = _option_names(factory)
-    foreign = set() if own is None else options.keys() - own
+    foreign = frozenset[str]() if own is None else options - own
     if foreign:
         schemes = (*_BUILT_IN, *_registered)
         known = sorted({name for scheme in schemes for name in _option_names(_factory(scheme)) or ()})
@@ -115,7 +116,7 @@ def _taken(factory: Any, options: dict[str, Any]) -> dict[str, Any]:
             raise TypeError(
                 f"unknown option{'s' * (len(unknown) > 1)} {', '.join(unknown)}; there are {', '.join(known)}"
             )
-    return {name: value for name, value in options.items() if name not in foreign}
+    return foreign
 
 
 def _option_names(factory: Any) -> set[str] | None:

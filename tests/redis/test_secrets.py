@@ -56,6 +56,7 @@ def _shown(error: BaseException) -> str:
         ("redis:user:{}@localhost", {}, ValueError),
         ("unheard-of://user:{}@localhost", {}, ValueError),
         ("redis://localhost", {"password": PASSWORD, "timeout": "never"}, TypeError),
+        ("redis://localhost", {"password": PASSWORD, "no_such": 1}, TypeError),
         ("redis://localhost", {"password": PASSWORD + "\ud800"}, ValueError),
         ("redis://localhost", {"username": "user\ud800", "password": PASSWORD}, ValueError),
         ("redis://:" + PASSWORD.replace("/", "").replace("@", "") + "\ud800@localhost", {}, ValueError),
