@@ -180,26 +180,27 @@ class Signal:
 
 
 class Waiter:
-    """A place in a ``Line``.
+    """One that waits in a ``Line``.
 
     Attributes:
         caller: The task or thread that waits.
-        nested: Whether it has no place of its own, because the caller has one already.
+        place: Its place in the line; ``None`` if it has none of its own, because the caller has one already.
         signal: What wakes it.
     """
 
-    __slots__ = ("caller", "nested", "signal")
+    __slots__ = ("__weakref__", "caller", "place", "signal")
 
     def __init__(self, caller: Caller | None) -> None:
         self.caller = caller
-        self.nested = True
+        self.place: weakref.ref[Waiter] | None = None
         self.signal = Signal()
 
 
 class Line:
     """The waiters of one process in order of arrival, whatever tasks, event loops and threads they are in.
 
-    As in ``Signal``, every change is one atomic operation. The child of a fork starts with an empty line.
+    As in ``Signal``, every change is one atomic operation. The child of a fork starts with an empty line. A waiter that
+    an interrupt kept from leaving leaves when it is deleted, so that it does not hold up the others for good.
     """
 
     def __init__(self) -> None:
@@ -207,8 +208,8 @@ class Line:
 
     def _start(self) -> None:
         self._pid = os.getpid()
-        self._waiters: deque[Waiter] = deque()
-        self._callers: set[Caller | None] = set()
+        self._waiters: deque[weakref.ref[Waiter]] = deque()
+        self._callers: dict[Caller | None, weakref.ref[Waiter]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._waiters)
@@ -217,7 +218,8 @@ class Line:
         """Whether a caller is in the line. A signal handler runs in the thread that it interrupts."""
         if self._pid != os.getpid():
             self._start()
-        return caller is not None and caller in self._callers
+        place = None if caller is None else self._callers.get(caller)
+        return place is not None and place() is not None
 
     def join(self, waiter: Waiter) -> None:
         """Give a waiter the last place. If its caller is in the line already, it gets none, and never waits.
@@ -225,28 +227,36 @@ class Line:
         Join within the block that leaves, so that an interrupt leaves no waiter behind.
         """
         if not self.includes(waiter.caller):
-            waiter.nested = False
-            # Before the place, so that a signal handler in between does not wait for the waiter that it interrupts.
-            self._callers.add(waiter.caller)
-            self._waiters.append(waiter)
+            waiter.place = weakref.ref(waiter, self._remove)
+            # First, so that a signal handler in between does not wait for the waiter that it interrupts.
+            self._callers[waiter.caller] = waiter.place
+            self._waiters.append(waiter.place)
 
     def leave(self, waiter: Waiter) -> None:
         """Give up a place, and wake the first waiter."""
-        if not waiter.nested:
-            with contextlib.suppress(ValueError):
-                self._waiters.remove(waiter)
-            self._callers.discard(waiter.caller)
+        if waiter.place is None:
+            self.wake_first()
+            return
+        self._remove(waiter.place)
+        self._callers.pop(waiter.caller, None)
+        waiter.place = None
+
+    def _remove(self, place: weakref.ref[Waiter]) -> None:
+        with contextlib.suppress(ValueError):
+            self._waiters.remove(place)
         self.wake_first()
 
     def wake_first(self) -> None:
         """Wake the first waiter, so that it looks again."""
         with contextlib.suppress(IndexError):
-            self._waiters[0].signal.give()
+            first = self._waiters[0]()
+            if first is not None:
+                first.signal.give()
 
     def is_first(self, waiter: Waiter) -> bool:
         """Whether it is a waiter's turn."""
         try:
-            return waiter.nested or self._waiters[0] is waiter
+            return waiter.place is None or self._waiters[0] is waiter.place
         except IndexError:
             return True
 

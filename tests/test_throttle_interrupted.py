@@ -1,4 +1,4 @@
-"""``Throttle`` and ``Lock`` in signal handlers that interrupt them, and in the children of forks."""
+"""``Throttle`` and ``Lock``: signal handlers that use them or raise in the middle of a call, and children of forks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -82,6 +84,60 @@ def test_a_handler_that_takes_another_lock_in_the_middle_of_a_take_does_not_hang
                     lock.release()
     assert taken > 0
     assert refused > 0
+
+
+class Interrupt(BaseException):
+    """What a signal handler raises, such as KeyboardInterrupt or the end of a task's time."""
+
+
+def interrupted(call: Callable[[], object], at: int) -> bool:
+    """Make a call, and raise an error at the beginning of some function in it. Return whether there were so many."""
+    calls = 0
+
+    def trace(frame: Any, event: str, argument: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == at:
+            sys.settrace(before)
+            raise Interrupt
+
+    before = sys.gettrace()
+    with warnings.catch_warnings():
+        # Between making a coroutine and running it.
+        warnings.filterwarnings("ignore", ".* was never awaited")
+        sys.settrace(trace)
+        try:
+            call()
+        except Interrupt:
+            return True
+        finally:
+            sys.settrace(before)
+    return False
+
+
+def test_a_wait_for_a_lock_that_is_interrupted_at_any_moment_leaves_nothing_behind() -> None:
+    backend = MemoryBackend()
+    holder, lock = SyncLock(backend, "x", ttl=60), SyncLock(backend, "x", ttl=60)
+    assert holder.acquire()
+    at = 1
+    while interrupted(lambda: lock.acquire(timeout=0), at):
+        assert not lock.acquire(timeout=0)
+        at += 1
+    assert at > 10
+    assert holder.release()
+    assert lock.acquire(timeout=5)
+
+
+def test_a_wait_for_a_throttle_that_is_interrupted_at_any_moment_leaves_nothing_behind() -> None:
+    throttle = SyncThrottle(MemoryBackend(), "1000000/s")
+    at = 1
+    while interrupted(lambda: throttle.wait("k"), at):
+        at += 1
+    assert at > 10
+    other = threading.Thread(target=throttle.wait, args=("k",), daemon=True)
+    other.start()
+    other.join(10)
+    assert not other.is_alive()
 
 
 PROGRAM = """
