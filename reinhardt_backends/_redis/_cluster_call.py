@@ -151,13 +151,13 @@ class ClusterCall:
         """
         positions = exchange.positions
         if len(replies) > len(positions):
-            # The answer to each ASKING goes before that to its command.
+            # The answer to each ASKING goes before that to its command. If both are refused, the first says why.
             found = iter(replies)
             replies = []
             for position in positions:
-                if position in self._asking:
-                    next(found)
-                replies.append(next(found))
+                asked = next(found) if position in self._asking else None
+                reply = next(found)
+                replies.append(asked if asked.__class__ is reply.__class__ is Refusal else reply)
         plain = self._expects.plain
         if not self._asking and plain.issuperset(map(type, replies)):
             for position, reply in zip(positions, replies, strict=True):
@@ -215,15 +215,15 @@ class ClusterCall:
         """Note that there is no connection to a node. Nothing was sent."""
         hopeless = isinstance(error, (AuthenticationError, BackendClosedError))
         refused = isinstance(error, ResponseError) and error.code not in TRANSIENT
+        if not (hopeless or refused or member.health.served):
+            text = f"{error} (the cluster announces this address; address_map can give another one)"
+            error = type(error)(text)
         if member.health.outage(self.kind) is not None:
             # The first error of the call says more than that the outage is known.
             self._wait(inf, self._error or error)
         elif hopeless or refused:
             self._wait(inf, error)
         else:
-            if not member.health.served:
-                text = f"{error} (the cluster announces this address; address_map can give another one)"
-                error = type(error)(text)
             self._unconnected += 1
             self.wants_map = True
             self._wait(backoff(self._unconnected), error)

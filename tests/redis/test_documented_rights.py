@@ -23,12 +23,16 @@ from ..snippets import ROOT
 GUIDE = (ROOT / "docs" / "guides" / "deployment.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.anyio
-async def test_the_documented_rights_are_enough_and_do_not_reach_other_keys(own_server: Server) -> None:
+def rule_for_a_user() -> list[str]:
+    """The words of the command in the guide that gives a user its rights."""
     rule = re.search(r"^ACL SETUSER shop .*?(?=^```)", GUIDE, re.MULTILINE | re.DOTALL)
     assert rule
-    words = rule[0].split()
-    own_server.command(*words)
+    return rule[0].split()
+
+
+@pytest.mark.anyio
+async def test_the_documented_rights_are_enough_and_do_not_reach_other_keys(own_server: Server) -> None:
+    own_server.command(*rule_for_a_user())
     url = own_server.url.replace("redis://", "redis://shop:password@").removesuffix("/0") + "/0"
     backend = RedisBackend(url, prefix="shop:", client_name="shop")
 
