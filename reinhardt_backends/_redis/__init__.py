@@ -2,9 +2,10 @@
 
 The life of a call:
 
-1. ``_backend``: a verb checks its arguments, encodes the value and names the command and its ``Kind``.
-2. ``_client``: ``Client.call`` packs the command, sets the *deadline* of the call, and finds the connection of the
-   running loop (``_connections``: ``Node``, ``LoopConnections``, ``SharedConnection``) or of the thread (``_pool``).
+1. ``_backend``: a verb checks its arguments, encodes the value and names the command and its ``Kind``. The frequent
+   commands are filled into a ``template`` (``_commands``); ``Client.call`` packs the others.
+2. ``_client``: ``Client.send`` sets the *deadline* of the call, and finds the connection of the running loop
+   (``_connections``: ``Node``, ``LoopConnections``, ``SharedConnection``) or of the thread (``_pool``).
 3. ``_handshake.open_link`` connects if need be; ``_source.Source`` repeats that during an outage.
 4. ``_link.Link.exchange`` begins, by appending bytes and a slot (``_mux.Mux.append``), and finishes: it writes, reads
    or parks (``_io``).
