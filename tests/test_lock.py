@@ -71,6 +71,21 @@ async def test_a_block_that_has_released_it_early_does_not_release_the_next_hold
     assert await lock.release()
 
 
+@pytest.mark.anyio
+async def test_a_block_may_be_left_by_another_task_than_has_entered_it() -> None:
+    lock = Lock(MemoryBackend(), "x", ttl=60)
+    for _ in range(2):
+        await lock.__aenter__()
+        async with anyio.create_task_group() as group:
+            group.start_soon(lock.__aexit__, None, None, None)
+        assert not await lock.locked()
+        async with anyio.create_task_group() as group:
+            group.start_soon(lock.__aenter__)
+        assert await lock.locked()
+        await lock.__aexit__(None, None, None)
+        assert not await lock.locked()
+
+
 @everywhere(*ALL)
 async def test_it_is_waited_for(place: Place) -> None:
     """No two are inside at the same time, with one object for all, and with one each."""

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 from contextlib import AbstractAsyncContextManager
-from typing import TypeVar
 
 from .._component import Caller, Signal
-
-T = TypeVar("T")
 
 
 class Hold:
@@ -49,7 +46,7 @@ class Holds:
     def _start(self) -> None:
         self._pid = os.getpid()
         self._by_caller: dict[Caller, Hold] = {}
-        self._blocks: dict[Caller, list[Hold]] = {}
+        self._blocks: list[tuple[Caller | None, Hold]] = []
         self._latest: Hold | None = None
 
     def add(self, caller: Caller | None, hold: Hold) -> None:
@@ -57,8 +54,8 @@ class Holds:
         if self._latest is not None:
             self._latest.lost = True
         self._latest = hold
-        self._by_caller = _living(self._by_caller)
-        self._blocks = _living(self._blocks)
+        self._by_caller = {caller: hold for caller, hold in list(self._by_caller.items()) if caller() is not None}
+        self._blocks = [block for block in self._blocks if block[0] is None or block[0]() is not None]
         if caller is not None:
             self._by_caller[caller] = hold
 
@@ -79,21 +76,13 @@ class Holds:
 
     def enter_block(self, caller: Caller | None, hold: Hold) -> None:
         """Note with which hold a block of a caller began."""
-        if caller is not None:
-            self._blocks.setdefault(caller, []).append(hold)
+        self._blocks.append((caller, hold))
 
     def leave_block(self, caller: Caller | None) -> Hold | None:
         """Return the hold with which a caller's innermost block began; the latest if another caller has entered it."""
         if self._pid != os.getpid():
             self._start()
-        holds = None if caller is None else self._blocks.get(caller)
-        if caller is None or holds is None:
-            return self._latest
-        hold = holds.pop()
-        if not holds:
-            del self._blocks[caller]
+        own = [hold for entered_by, hold in self._blocks if entered_by == caller]
+        hold = own[-1] if own else self._latest
+        self._blocks = [block for block in self._blocks if block[1] is not hold]
         return hold
-
-
-def _living(by_caller: dict[Caller, T]) -> dict[Caller, T]:
-    return {caller: value for caller, value in list(by_caller.items()) if caller() is not None}
