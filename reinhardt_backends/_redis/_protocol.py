@@ -71,7 +71,7 @@ class Parser:
 
     def __init__(self) -> None:
         reader = hiredis.Reader(protocolError=hiredis.ProtocolError, replyError=Refusal, notEnoughData=NOTHING)
-        self._feed = cast("Callable[[bytearray | bytes, int, int], None]", reader.feed)
+        self._feed = cast("Callable[..., None]", reader.feed)
         self._has_data = reader.has_data
         self._gets = cast("Callable[[], Any]", reader.gets)
         #: The end of the last read, if it may be the beginning of a header.
@@ -88,29 +88,28 @@ class Parser:
         Raises:
             ProtocolError: There is the header of a list that is too long.
         """
-        if (self._value_left or length > SHORT_READ) and self._is_within_value(buffer, length):
+        if (length > SHORT_READ or self._value_left) and self._is_within_value(buffer, length):
             self._feed(buffer, 0, length)
             return self._gets
+        read = buffer[:length]
         if self._held:
-            buffer = self._held + buffer[:length]
-            length = len(buffer)
+            read = self._held + read
             self._held = b""
-        if buffer[length - 1] != _LF and (cut := _CUT.search(buffer, max(length - 8, 0), length)) is not None:
+        if read[-1] != _LF and (cut := _CUT.search(read, max(len(read) - 8, 0))) is not None:
             # No reply ends here, so that none is delayed.
-            self._held = bytes(buffer[cut.start(1) : length])
-            length = cut.start(1)
-        end = length
-        if length <= SHORT_READ:
-            # To copy a little and to look for single bytes takes less time than any other way.
-            read = buffer[:length]
+            self._held = bytes(read[cut.start(1) :])
+            read = read[: cut.start(1)]
+        end = len(read)
+        if end <= SHORT_READ:
+            # To look for each kind in a copy takes less time than a pattern for all of them.
             suspect = _LIST in read or _PUSH in read or _SET in read or _MAP in read or _ATTRIBUTE in read
         else:
             # What follows the last of these bytes, and the digits after it, is not searched: most of a long list.
-            last = max([buffer.rfind(kind, 0, length) for kind in _KINDS])
-            suspect, end = last >= 0, min(last + 8, length)
-        if suspect and (_FIRST.match(buffer, 0, length) or _LATER.search(buffer, 0, end)):
-            return self._feed_in_parts(buffer, length)
-        self._feed(buffer, 0, length)
+            last = max([read.rfind(kind) for kind in _KINDS])
+            suspect, end = last >= 0, min(last + 8, end)
+        if suspect and (_FIRST.match(read) or _LATER.search(read, 0, end)):
+            return self._feed_in_parts(read)
+        self._feed(read)
         return self._gets
 
     def _is_within_value(self, buffer: bytearray | bytes, length: int) -> bool:
@@ -121,15 +120,15 @@ class Parser:
         self._value_left = max(left - length, 0)
         return self._value_left > 0
 
-    def _feed_in_parts(self, buffer: bytearray | bytes, length: int) -> Callable[[], Any]:
+    def _feed_in_parts(self, read: bytearray | bytes) -> Callable[[], Any]:
         replies: list[Any] = []
         position = 0
-        for end in [*(found.start(1) for found in _HEADER.finditer(buffer, 0, length)), length]:
-            self._feed(buffer, position, end - position)
+        for end in [*(found.start(1) for found in _HEADER.finditer(read)), len(read)]:
+            self._feed(read[position:end])
             position = end
             while (reply := self._gets()) is not NOTHING:
                 replies.append(reply)
-            if end < length and not self._has_data():
+            if end < len(read) and not self._has_data():
                 raise ProtocolError("a list is too long")
         return partial(next, iter(replies), NOTHING)
 
