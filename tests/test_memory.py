@@ -589,9 +589,10 @@ def test_a_signal_handler_may_use_the_backend(options: str) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no interval timer")
 @pytest.mark.parametrize("options", ["", *(f"maxsize=50, maxbytes=2000, policy={policy!r}" for policy in POLICIES)])
-def test_a_signal_handler_may_raise(options: str) -> None:
+def test_a_signal_handler_may_raise(options: str, long: bool) -> None:
     """As Ctrl-C and soft time limits do. Hundreds of times, and the backend is sound in the end."""
-    assert run_alone(f"""
+    assert run_alone(
+        f"""
         import signal, threading, time
         from reinhardt_backends import MemoryBackend
         from reinhardt_backends._blocking._face import drive
@@ -607,7 +608,7 @@ def test_a_signal_handler_may_raise(options: str) -> None:
         backend = MemoryBackend(clock=clock, {options})
         signal.signal(signal.SIGALRM, handler)
         interrupts = 0
-        while interrupts < 300:
+        while interrupts < {40_017 if long else 300}:
             try:
                 signal.setitimer(signal.ITIMER_REAL, 0.0005)
                 for number in range(1000):
@@ -634,7 +635,9 @@ def test_a_signal_handler_may_raise(options: str) -> None:
         thread.start()
         thread.join(30)
         print(thread.is_alive(), list(backend._data))
-    """).split() == ["False", "['last']"]
+    """,
+        timeout=900 if long else 60,
+    ).split() == ["False", "['last']"]
 
 
 @pytest.mark.parametrize("options", ["", "maxsize=1000", "maxbytes=10**6, policy='lfu'"], ids=["plain", "lru", "lfu"])

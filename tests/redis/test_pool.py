@@ -34,20 +34,23 @@ def _pool(client: Client) -> Any:
 # An interrupt between making a coroutine and starting it leaves it unawaited.
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 @main_thread_signals
-def test_exceptions_from_signal_handlers_lose_no_places(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exceptions_from_signal_handlers_lose_no_places(
+    server: Server, monkeypatch: pytest.MonkeyPatch, long: bool
+) -> None:
     # One in a finalizer is ignored. The hook of pytest would keep it until the test ends, with the connection it is in.
     monkeypatch.setattr(sys, "unraisablehook", lambda _: None)
     client = client_for(server.url, max_connections=3).blocking()
     drive(client.call(READ, "PING"))
     rng = random.Random(1)
     interrupted = 0
+    wanted = 40_017 if long else 150
 
     def handler(*_: object) -> None:
         raise Interrupted
 
     before = signal.signal(signal.SIGALRM, handler)
     try:
-        for _ in range(600):
+        while interrupted < wanted:
             try:
                 signal.setitimer(signal.ITIMER_REAL, rng.uniform(0.00001, 0.0004))
                 for _ in range(10):
@@ -58,10 +61,13 @@ def test_exceptions_from_signal_handlers_lose_no_places(server: Server, monkeypa
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    assert interrupted > 100
     gc.collect()
     pool = _pool(client)
     assert len(pool._places) == len(pool._idle)
+    free: list[bool] = []
+    with in_thread(lambda: free.append(pool._lock.acquire(blocking=False))):
+        pass
+    assert free == [True]
     drive(client.aclose())
 
 
