@@ -54,6 +54,7 @@ HANDLED = {
     "_redis/_sentinel.py Locator._lock": "re-entrant; the child makes another locator",
     "_redis/_scripts.py _SOURCES": "filled at import and by pure functions: written twice is the same",
     "_redis/_scripts.py _STEPS": "filled by a pure function: written twice is the same",
+    "_redis/_scripts.py template_of": "lru_cache of a pure function: atomic, or computed twice",
     "_throttle/_lua.py script_for": "lru_cache of a pure function: atomic, or computed twice",
     "_values/_compile.py check_of": "lru_cache of a pure function: atomic, or computed twice",
     "_values/_readers.py _cached_reader": "lru_cache of a pure function: atomic, or computed twice",

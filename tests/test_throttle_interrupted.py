@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,7 +22,7 @@ SECONDS = 0.5
 
 
 @contextmanager
-def interrupting(handler: Callable[[], object]) -> Iterator[None]:
+def interrupting(handler: Callable[[], object]) -> Generator[None]:
     """Call a handler every half millisecond or so, while this thread runs."""
     before = signal.signal(signal.SIGALRM, lambda *_: handler())
     signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)

@@ -29,7 +29,7 @@ class FailingBackend(View):
     and ``heal`` ends it::
 
         failing = FailingBackend(MemoryBackend())
-        cache = Cache(failing, ttl=60, on_error="compute")
+        cache = Cache(failing, ttl=60, on_error="miss")
         failing.fail()
         ...
         failing.heal()
