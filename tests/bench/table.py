@@ -1,7 +1,7 @@
 """What the benchmarks share: a floor to measure against, and a table that says which lines fall short.
 
-A sample is always taken beside its floor, in the same process and the same round, and a line is the median of the
-ratios of all rounds: machines differ, ratios hardly do.
+A statement and its floor take turns in the same process, a few milliseconds each, and a line is the ratio of the
+fastest turns: machines differ, ratios hardly do, and what else a machine does spares some of the turns.
 
     cost = await in_floors('await backend.get("k", str)', backend=backend)
     report("in memory", [at_most("get(key, str)", cost, must=2.6, aim=2.3, unit="floors")])
@@ -12,10 +12,13 @@ Nothing here fails: a benchmark informs, and a test that measures time is a coin
 from __future__ import annotations
 
 import gc
-import statistics
+import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
+
+#: In how many turns a round is divided.
+TURNS = 20
 
 
 class Line(NamedTuple):
@@ -71,26 +74,28 @@ async def in_floors(statement: str, *, rounds: int = 9, calls: int = 20_000, **n
 
 
 async def beside(base: str, statement: str, *, rounds: int = 9, calls: int = 20_000, **names: Any) -> float:
-    """Return how many times as long as ``base`` a statement takes: the median over rounds in which they take turns."""
+    """Return how many times as long as ``base`` a statement takes. ``calls`` are those of one round."""
     below, above = _loop(base, names), _loop(statement, names)
-    ratios = []
-    for _ in range(rounds + 1):
-        floor = await _timed(below, calls)
-        ratios.append(await _timed(above, calls) / floor)
-    return statistics.median(ratios[1:])
+    fastest_below = fastest_above = math.inf
+    step = max(calls // TURNS, 1)
+    for begin in range(0, rounds * calls, calls):
+        gc.collect()
+        for start in range(begin, begin + calls, step):
+            fastest_below = min(fastest_below, await _timed(below, start, step))
+            fastest_above = min(fastest_above, await _timed(above, start, step))
+    return fastest_above / fastest_below
 
 
-def _loop(statement: str, names: dict[str, Any]) -> Callable[[int], Awaitable[None]]:
+def _loop(statement: str, names: dict[str, Any]) -> Callable[[int, int], Awaitable[None]]:
     """Return a coroutine function that repeats a statement with nothing else in the way."""
     arguments = ", ".join(f"{name}={name}" for name in names)
     scope = dict(names)
-    exec(f"async def run(calls, *, {arguments}):\n  for i in range(calls):\n    {statement}", scope)
-    run: Callable[[int], Awaitable[None]] = scope["run"]
+    exec(f"async def run(start, stop, *, {arguments}):\n  for i in range(start, stop):\n    {statement}", scope)
+    run: Callable[[int, int], Awaitable[None]] = scope["run"]
     return run
 
 
-async def _timed(run: Callable[[int], Awaitable[None]], calls: int) -> float:
-    gc.collect()
+async def _timed(run: Callable[[int, int], Awaitable[None]], start: int, calls: int) -> float:
     began = time.perf_counter()
-    await run(calls)
+    await run(start, start + calls)
     return time.perf_counter() - began
