@@ -209,6 +209,7 @@ class ClusterMap:
                 if failure is not None and monotonic() >= deadline:
                     break
                 self._visited = member
+                is_known = self._places.get(member.address) is member
                 try:
                     self.check_open()
                     ranges = await self._ask(member, runtime, min(deadline, monotonic() + self._patience(member)))
@@ -219,7 +220,8 @@ class ClusterMap:
                     if failure is None or not isinstance(failure, (AuthenticationError, ResponseError)):
                         failure = error
                 finally:
-                    if self._places.get(member.address) is not member and not self.closed:
+                    # A known one that leaves the map by its own answer has calls in flight, which end normally.
+                    if not (is_known or self._places.get(member.address) is member or self.closed):
                         member.close()
         finally:
             self._asked = monotonic()

@@ -273,14 +273,14 @@ class Link:
             self.fail(Failure(Failure.SILENT, "the server stopped answering"))
         return self.failure is not None
 
-    def supersede(self) -> None:
+    def supersede(self, why: str = "the server answers on another connection only") -> None:
         """Another connection, which the server has answered, takes the place of this one.
 
         A silent connection is given up. One that has spoken in the meantime ends its calls in flight and closes.
         """
         self._read_all()
         if self.failure is None and self.silence.holds(self.mux) and self.mux.slots:
-            self.fail(Failure(Failure.SILENT, "the server answers on another connection only"))
+            self.fail(Failure(Failure.SILENT, why))
         else:
             self.retire()
 

@@ -27,11 +27,14 @@ from ._link import Link
 from ._mux import Failure
 from ._options import Options
 from ._sentinel import Locator
-from ._source import Source
+from ._source import BRIEF, Source
 
 #: Seconds after which a caller looks again: for a free place, and, between attempts to connect, for a closed pool.
 LOOK: Final = 0.5
 LOOK_CLOSED: Final = 0.05
+
+#: And for what another thread has found out.
+PACE: Final = 0.005
 
 
 class Pool(Source):
@@ -189,7 +192,12 @@ class Pool(Source):
         if self._has_answered_since(link):
             other = self._take_newer(link.silence.since)
         elif self._asking or self._health.down.known:
-            return
+            # The thread that asks is likely to find out soon.
+            ends = min(deadline, monotonic() + BRIEF)
+            while self._asking and not self._has_answered_since(link) and (now := monotonic()) < ends:
+                await self.rest(now + PACE)
+            if not self._has_answered_since(link):
+                return
         self._asking = True
         try:
             other = other or await self._probe(self._occupy(), deadline)

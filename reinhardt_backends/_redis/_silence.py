@@ -55,14 +55,16 @@ class Silence:
     Attributes:
         since: Since when nothing was received.
         no_reply_since: Since when no complete reply has come.
+        spared: Whether it was kept although another server has taken the place of this one.
     """
 
-    __slots__ = ("_acknowledged", "_received", "_replies", "no_reply_since", "since")
+    __slots__ = ("_acknowledged", "_received", "_replies", "no_reply_since", "since", "spared")
 
     def __init__(self) -> None:
         self.since = self.no_reply_since = monotonic()
         self._received = self._replies = -1
         self._acknowledged: int | None = None
+        self.spared = False
 
     def look(self, begun: float, received: int, replies: int) -> bool:
         """Note how much had come when a wait began. Return whether it is more than at the last look."""

@@ -21,6 +21,9 @@ from ._retry import backoff, is_held
 from ._sentinel import Locator
 from ._silence import silence_within
 
+#: Seconds within which a server that another one has replaced must answer on a new connection.
+BRIEF: Final = 0.2
+
 #: How often a call that waits for a probe looks whether it has ended. Seconds.
 LOOK: Final = 0.005
 
@@ -94,11 +97,24 @@ class Source(ABC):
         guide = self._health.guide
         if guide is not None:
             if await guide.is_replaced(self._runtime, deadline):
-                link.fail(Failure(Failure.SILENT, "another server has taken the place of this one"))
+                await self._leave_replaced(link, deadline)
                 return
             # So that the guide is asked again soon.
             deadline = min(deadline, monotonic() + PROBE / 2)
         await self._ask_server(link, deadline)
+
+    async def _leave_replaced(self, link: Link, deadline: float) -> None:
+        """Give up a silent connection to a server that another one has replaced, unless it is about to answer.
+
+        During a planned failover it pauses writes. When it knows that it was replaced, it redirects them.
+        """
+        if not link.silence.spared:
+            link.silence.spared = True
+            asked = monotonic()
+            await self._ask_server(link, min(deadline, asked + BRIEF))
+            if link.silence.since >= asked:
+                return
+        link.supersede("another server has taken the place of this one")
 
     @abstractmethod
     async def _ask_server(self, link: Link, deadline: float) -> None:
@@ -114,6 +130,8 @@ class Source(ABC):
         if held:
             link.silence.excuse()
         else:
+            # What it has just begun to answer arrives at about the same time.
+            await self.rest(monotonic() + LOOK)
             link.supersede()
         return held
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 import pytest
 
 pytest.importorskip("redis")
 
 from ..servers import Server
+from ..topologies import Cluster
+from .incrementing import run_during
 from .runtimes import Runtime, on_every_runtime
 
 TIMEOUT = 0.6
 #: A connection is silent after half of the timeout of its backend. The calls of a view may wait for longer.
 PAUSE = 2 * TIMEOUT
+COUNTS = {"asyncio": 8, "trio": 8, "blocking": 8}
 
 
 @on_every_runtime
@@ -21,3 +27,24 @@ async def test_a_write_waits_while_the_server_pauses_writes(at: Runtime, own_ser
     assert await patient.increment("n") == 1
     own_server.command("CLIENT", "PAUSE", f"{PAUSE * 1000:.0f}", "WRITE")
     assert await patient.increment("n") == 2
+
+
+@pytest.mark.xdist_group("cluster")
+def test_writes_that_a_replaced_primary_holds_back_are_redirected(cluster: Cluster) -> None:
+    """The callers doubt the old primary while it still holds their writes, although its replica has taken over."""
+
+    def incident() -> None:
+        for node in cluster.primaries():
+            node.ask("CLIENT", "PAUSE", 1200, "WRITE")
+            heirs[node] = cluster.replicas(node)[0]
+        time.sleep(0.9)
+        for heir in heirs.values():
+            cluster.fail_over(heir)
+        time.sleep(0.3)
+
+    heirs: dict[object, Any] = {}
+    for one in run_during(incident, cluster.url, counts=COUNTS, before=0.1, after=0.2):
+        assert not sum(one.unknown), (one.runtime, sum(one.unknown))
+        assert not one.failed
+        assert not one.read_errors
+        assert (one.lost, one.surplus) == (0, 0)
