@@ -120,6 +120,9 @@ class Reader:
         """Return a validator that stops at the first error of each container.
 
         An error of pydantic takes about a kilobyte. 2 MB of ``{}`` read as a list of models would have two million.
+
+        The fields of a model have no such option: each key that ``extra="forbid"`` refuses, and each extra field of a
+        wrong type, has an error of about 220 bytes. That takes no longer than to read the same keys as a ``dict``.
         """
         if self._json_adapter is not None:
             self._bounded = _validator(_eager_schema(self._json_adapter.core_schema, fail_fast=True))
