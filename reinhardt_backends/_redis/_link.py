@@ -211,6 +211,8 @@ class Link:
                     finally:
                         self._writes_only = False
                 await self._check(slot)
+                if slot in self._queued and monotonic() >= slot.deadline:
+                    return  # of a caller that waits for room, nothing else judges the deadline
         finally:
             mux.writer = None
 

@@ -56,6 +56,32 @@ async def test_a_verb_of_several_round_trips_has_one_deadline(server: Server) ->
         await backend.aclose()
 
 
+async def test_a_pop_that_reads_first_has_one_deadline(server: Server) -> None:
+    # With a deadline for each of its two trips it would end with an answer.
+    with slow(server, 0.25) as (url, begins):
+        backend = RedisBackend(url, prefix="deadline:")
+        await backend.set("popped", 1)
+        begins.set()
+        with pytest.raises(OutcomeUnknownError):
+            await backend.with_timeout(0.4).pop("popped", int)
+        await backend.aclose()
+
+
+async def test_a_caller_that_waits_for_room_and_writes_for_others_ends_at_its_own_deadline(own_server: Server) -> None:
+    backend = RedisBackend(own_server.url, timeout=10)
+    await backend.set("first", b"x" * 300_000)
+    with stopped(own_server, 1.0):
+        with anyio.move_on_after(0.2):
+            # The socket takes some of it, and no caller is left to send the rest.
+            await backend.set("much", b"x" * 40_000_000)
+        began = time.monotonic()
+        with pytest.raises(BackendTimeoutError):
+            await backend.with_timeout(0.3).set("large", b"x" * 300_000)
+        assert time.monotonic() - began < 0.6
+    assert await backend.get("large") is None
+    await backend.aclose()
+
+
 async def test_a_script_that_the_server_does_not_know_is_sent_within_the_deadline(own_server: Server) -> None:
     # With a deadline for each trip, the second one would end with an answer, after two seconds.
     with slow(own_server, 1.0) as (url, begins):
