@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from reinhardt_backends._backend import LimitedRecord
 
 from .extent import LONG
+from .scheduling import name_groups
 from .servers import Server, available, running
 
 if TYPE_CHECKING:
@@ -58,9 +59,16 @@ def pytest_xdist_auto_num_workers() -> int | None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    from .scheduling import FunctionScheduling
+    from .scheduling import scheduling
 
-    return FunctionScheduling(config, log) if config.option.dist == "loadgroup" else None
+    return scheduling()(config, log) if config.option.dist == "loadgroup" else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Report a test without its group, so that ``--last-failed`` finds it when it runs without workers too."""
+    if "PYTEST_XDIST_WORKER" not in os.environ and not report.nodeid.endswith("]"):
+        report.nodeid = report.nodeid.rpartition("@")[0] or report.nodeid
 
 
 @pytest.hookimpl(wrapper=True)
@@ -86,12 +94,19 @@ def long(pytestconfig: pytest.Config) -> bool:
     return is_long(pytestconfig)
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not is_long(config):
         left_out = [item for item in items if item.get_closest_marker("long") is not None]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item.get_closest_marker("long") is None]
+    items.sort(key=lambda item: item.path.stem not in LENGTHY)
+    if hasattr(config, "workerinput"):
+        name_groups(items)
 
+
+# Modules whose tests each take seconds. They begin early, so that no worker is left alone with one in the end.
+LENGTHY = {"test_typing", "test_web_app", "test_examples", "test_forks_and_signals", "test_portal", "test_served"}
 
 RUNTIMES = {
     "asyncio": ("asyncio", {"use_uvloop": False}),

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 pytest.importorskip("hiredis")
 
 from .topologies import Cluster, Sentinels
+
+
+@pytest.mark.xdist_group("cluster")
+def test_a_group_shares_a_worker(request: pytest.FixtureRequest) -> None:
+    """Otherwise each worker would start all of these servers."""
+    assert request.node.nodeid.endswith("@cluster") == ("PYTEST_XDIST_WORKER" in os.environ)
 
 
 @pytest.mark.xdist_group("cluster")
