@@ -29,8 +29,8 @@ def test_one_configuration_serves_every_scheme() -> None:
     face.set_many({f"k{number}": number for number in range(9)})
     assert face.stats().entries == 3
     redis: Any = Backend.from_url("redis://localhost:1", **SETTINGS)
-    assert redis._client._server.options.timeout == 0.5
-    assert redis._client._server.options.max_connections == 7
+    assert redis._client._node.options.timeout == 0.5
+    assert redis._client._node.options.max_connections == 7
     assert "prefix='app:'" in repr(redis)
 
 
@@ -44,7 +44,7 @@ def test_urls_of_pydantic() -> None:
     """RedisDsn is what its text is, for from_url and for the class."""
     dsn = RedisDsn("redis://user:p%40ss@example.com:7000/3")
     for backend in (Backend.from_url(dsn), RedisBackend(dsn), RedisBackend.from_url(dsn)):
-        options = backend._client._server.options  # type: ignore[attr-defined]
+        options = backend._client._node.options  # type: ignore[attr-defined]
         assert (options.host, options.port, options.db, options.username) == ("example.com", 7000, 3, "user")
         assert options.password.reveal() == "p@ss"
     assert isinstance(Backend.from_url(AnyUrl("memory://?maxsize=2")), MemoryBackend)

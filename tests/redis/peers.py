@@ -66,9 +66,10 @@ class Listener:
                 one.shutdown(socket.SHUT_RDWR)
 
     def stop(self) -> None:
+        """End it. Harmless if it has ended."""
         self._ending.set()
         # Wakes the acceptor, who could otherwise only look at the event at intervals.
-        with socket.create_connection(("127.0.0.1", self.port), 5):
+        with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", self.port), 5):
             self._acceptor.join(5)
         self._listener.close()
         self.cut()
