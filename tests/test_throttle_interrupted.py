@@ -44,12 +44,10 @@ def test_a_handler_that_hits_in_the_middle_of_a_hit_loses_no_count(algorithm: An
         assert getattr(throttle, verb)("k")
         inside += 1
 
-    end = time.monotonic() + SECONDS
     with interrupting(handler):
-        while time.monotonic() < end:
+        while inside < 200:
             assert getattr(throttle, verb)("k")
             outside += 1
-    assert inside > 0
     left = 100_000_000 - throttle.peek("k").remaining
     if algorithm == "fixed-window":
         assert left == outside + inside
