@@ -155,10 +155,14 @@ class SharedConnection(Source):
     async def _replace_silent(self, link: Link, attempt: Attempt, deadline: float) -> Link:
         """Connect in place of a silent connection; return the same one if the server holds back its commands."""
         other = await self._probe(attempt, deadline)
-        if await self._judge_silent(link, other, deadline):
-            self._discard(other)
-            return link
-        return other
+        held = True
+        try:
+            held = await self._judge_silent(link, other, deadline)
+        finally:
+            # Also if this task was cancelled, or the backend was closed meanwhile.
+            if held or self._closed:
+                self._discard(other)
+        return link if held else other
 
     def _wake(self, callers: dict[_Waiter, None]) -> None:
         for caller in list(callers):
