@@ -223,3 +223,11 @@ def test_a_call_that_waited_before_a_recovery_begins_no_outage() -> None:
     outage.over()
     assert not outage.trouble(began)
     assert not outage.known
+
+
+def test_the_silence_of_one_old_connection_is_no_outage() -> None:
+    """Only that path may be dead. It takes an attempt to connect, or another connection, to know more."""
+    outage = Outage(0.5, "here", "has not answered", lambda: None)
+    began = time.monotonic() - 1
+    assert not outage.trouble(began, tried=False)
+    assert outage.trouble(began)

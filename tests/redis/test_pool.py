@@ -6,6 +6,7 @@ import gc
 import random
 import signal
 import sys
+import threading
 import time
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 pytest.importorskip("redis")
 from reinhardt_backends import BackendClosedError, BackendTimeoutError
+from reinhardt_backends._redis import _pool as _pool_module
 from reinhardt_backends._redis._client import Client
 
 from ..servers import Server
@@ -121,6 +123,26 @@ def test_a_returned_connection_serves_a_waiter_that_has_time_left(server: Server
     drive(client.aclose())
 
 
+def test_a_waiter_whose_time_is_up_passes_the_wake_up_on(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = client_for(server.url, max_connections=1).blocking()
+    drive(client.call(READ, "PING"))
+    pool = _pool(client)
+    link = pool._idle.pop()
+    times = iter([0.0])
+    monkeypatch.setattr(_pool_module, "monotonic", lambda: next(times, 10.0))
+    monkeypatch.setattr(_pool_module, "LOOK", 20.0)
+    other = threading.Lock()
+    other.acquire()
+    with in_thread(lambda: pool._wait_for_place(5.0)):
+        while not pool._sleepers:
+            time.sleep(0.001)
+        pool._sleepers.append(other)
+        pool._wake_one()
+    assert other.acquire(blocking=False)
+    pool.give_back(link)
+    drive(client.aclose())
+
+
 def test_a_timeout_of_centuries_is_one(server: Server) -> None:
     client = client_for(server.url, max_connections=1, timeout=1e10).blocking()
     drive(client.call(READ, "PING"))
@@ -132,7 +154,9 @@ def test_a_timeout_of_centuries_is_one(server: Server) -> None:
     drive(client.aclose())
 
 
-def test_closing_ends_threads_that_wait_for_a_place(server: Server) -> None:
+def test_closing_ends_threads_that_wait_for_a_place(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Otherwise each of them looks again by itself.
+    monkeypatch.setattr(_pool_module, "LOOK", 20.0)
     client = client_for(server.url, max_connections=1, timeout=20).blocking()
     drive(client.call(READ, "PING"))
     pool = _pool(client)
@@ -149,8 +173,9 @@ def test_closing_ends_threads_that_wait_for_a_place(server: Server) -> None:
     with in_thread(holder):
         while pool._idle:
             time.sleep(0.001)
-        with in_thread(caller), in_thread(caller):
-            while len(pool._sleepers) < 2:
+        # The connection that ends wakes some of them too.
+        with in_thread(caller), in_thread(caller), in_thread(caller), in_thread(caller):
+            while len(pool._sleepers) < 4:
                 time.sleep(0.001)
             drive(client.aclose())
     assert time.monotonic() - began < 5
