@@ -5,9 +5,13 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import anyio
 import pytest
 
 pytest.importorskip("redis")
+
+from reinhardt_backends import RedisBackend
+from reinhardt_backends._redis import _source
 
 from ..servers import Server
 from ..topologies import Cluster
@@ -27,6 +31,35 @@ async def test_a_write_waits_while_the_server_pauses_writes(at: Runtime, own_ser
     assert await patient.increment("n") == 1
     own_server.command("CLIENT", "PAUSE", f"{PAUSE * 1000:.0f}", "WRITE")
     assert await patient.increment("n") == 2
+
+
+@pytest.mark.anyio
+async def test_a_cancelled_call_leaves_no_connection_that_only_asked(
+    own_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = anyio.Event()
+
+    async def never(*_: Any) -> bool:
+        asked.set()
+        await anyio.sleep_forever()
+        return True
+
+    monkeypatch.setattr(_source, "is_held", never)
+    async with RedisBackend(own_server.url, timeout=TIMEOUT, client_name="asker") as backend:
+        await backend.increment("n")
+        own_server.command("CLIENT", "PAUSE", "5000", "WRITE")
+        async with anyio.create_task_group() as group:
+            group.start_soon(backend.with_timeout(10).increment, "n")
+            await asked.wait()
+            assert _named(own_server) == 2
+            group.cancel_scope.cancel()
+        with anyio.fail_after(5):
+            while _named(own_server) > 1:
+                await anyio.sleep(0.01)
+
+
+def _named(server: Server) -> int:
+    return server.command("CLIENT", "LIST").count(b"name=asker")
 
 
 @pytest.mark.xdist_group("cluster")
