@@ -381,7 +381,7 @@ class Link:
         mux = self.mux
         if self.failure is not None:
             return
-        if self.retired and not mux.slots:
+        if self.retired and not mux.live:
             self.fail(Failure(Failure.BROKEN, "the connection was retired"))
             return
         if self._queued:
@@ -456,10 +456,10 @@ class Link:
                 self._port.kick()
 
     def retire(self) -> None:
-        """Take no new calls; close when those in flight have ended."""
+        """Take no new calls; close when no caller waits for a reply any more."""
         self.retired = True
         self.usable = False
-        if not self.mux.slots:
+        if not self.mux.live:
             self.fail(Failure(Failure.BROKEN, "the connection was retired"))
 
     def fail(self, failure: Failure) -> None:

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("redis")
 
 from ..servers import Server
-from .driving import ONCE, READ, client_for, drive, in_thread
+from .driving import ONCE, READ, client_for, drive, in_thread, links
 
 
 def test_retired_connections_end_their_calls_and_take_no_more(server: Server) -> None:
@@ -48,3 +48,23 @@ def test_retired_connections_end_their_calls_and_take_no_more(server: Server) ->
     assert pool is not None
     assert len(pool._idle) == len(pool._places) == 1
     drive(client.aclose())
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("first", ["cancel", "retire"])
+async def test_a_retired_connection_is_closed_if_only_cancelled_calls_are_in_flight(server: Server, first: str) -> None:
+    """Otherwise no task is left to read their replies and close it."""
+    client = client_for(server.url)
+    await client.call(READ, "PING")
+    (link,) = links(client)
+    async with anyio.create_task_group() as group:
+        group.start_soon(client.call, ONCE, "BLPOP", "nothing here", "0.5")
+        await anyio.sleep(0.05)
+        if first == "retire":
+            link.retire()
+            assert link.failure is None
+        group.cancel_scope.cancel()
+    if first == "cancel":
+        link.retire()
+    assert link.failure is not None
+    await client.aclose()
