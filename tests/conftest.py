@@ -172,7 +172,8 @@ def _cluster() -> Iterator[Cluster]:
 
 @pytest.fixture
 def cluster(_cluster: Cluster) -> Iterator[Cluster]:
-    """A cluster of 3 primaries and 3 replicas. Tests may reshard, fail over, stop and kill."""
+    """A cluster of 3 primaries and 3 replicas, without keys. Tests may reshard, fail over, stop and kill."""
+    _cluster.flush()
     yield _cluster
     _cluster.heal()
 

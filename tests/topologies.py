@@ -318,6 +318,13 @@ class Cluster(Topology):
         owner = self.owner(self.slot(str(words[1]))) if len(words) > 1 else self.primaries()[0]
         return owner.command(*words)
 
+    def flush(self) -> None:
+        """Remove every key: a slot cannot be given away while its owner holds keys of another test."""
+        for server in self.servers:
+            # Replicas refuse.
+            with contextlib.suppress(hiredis.ReplyError):
+                server.ask("FLUSHALL")
+
     def begin_move(self, slot: int, to: Node, *, source: Node | None = None) -> Node:
         """Mark a slot as importing and migrating, and return its owner. Keys stay where they are."""
         source = self.owner(slot) if source is None else source
