@@ -685,3 +685,34 @@ def in_thread(function: Callable[[], Any]) -> None:
     thread = threading.Thread(target=function)
     thread.start()
     thread.join(WAIT)
+
+
+class _Racing(MemoryBackend):
+    """A store whose cache is invalidated while a caller creates the first token of a tag."""
+
+    cache: Cache | None = None
+
+    async def add(self, key: str, value: Any, ttl: Any = None) -> bool:
+        cache, self.cache = self.cache, None
+        if cache is not None:
+            await cache.invalidate_tag("t")
+        return await super().add(key, value, ttl)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_factory_that_asks_for_its_own_value_is_refused_after_an_invalidation_too(runtime: str) -> None:
+    """Others do not join the computation any more; waiting for its lease would not end."""
+
+    async def main() -> None:
+        backend = _Racing()
+        cache = backend.cache = Cache(backend, ttl=60)
+
+        async def recursive() -> int:
+            return await cache.get_or_set("k", recursive, int, tags=["t"])
+
+        with anyio.fail_after(WAIT), pytest.raises(RuntimeError, match="asks for the same value"):
+            await recursive()
+        assert backend.cache is None
+        assert await cache.get_or_set("k", lambda: 1, int, tags=["t"]) == 1
+
+    anyio.run(main, backend=runtime)

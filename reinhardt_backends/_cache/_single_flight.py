@@ -97,7 +97,7 @@ class Computation:
     """
 
     __slots__ = (
-        "_waiters", "alone", "ended", "hold_until", "needs", "origin", "outdated", "tags",
+        "__weakref__", "_waiters", "alone", "ended", "hold_until", "needs", "origin", "outdated", "tags",
         "thread",
     )  # fmt: skip
 
@@ -139,6 +139,10 @@ class SingleFlight:
         self.hold = math.inf
         self.blocks = False
         self._table: dict[str, Computation] = {}
+        # Computations that no caller joins any more, and that have not ended: they may still hold a lease. Weak, since
+        # one that was interrupted just before it began never ends. A plain dictionary is copied in one step, which no
+        # signal handler can interrupt.
+        self._replaced: dict[weakref.ref[Computation], str] = {}
         self._watched: dict[Computation, str] = {}
         _instances.add(self)
 
@@ -162,14 +166,15 @@ class SingleFlight:
         thread = threading.get_ident() if self.blocks else None
         with _lock:
             computation = self._table.get(name)
+            for one in self._in_flight(name):
+                if waits:
+                    _refuse_recursion(name, one, current)
+                if thread is not None and one.thread == thread:
+                    # A signal handler or finalizer, in the middle of a call of this thread that goes on only later.
+                    return Computation(request.tags, self.hold, thread, alone=True), None
             if computation is None:
                 computation = self._table[name] = Computation(request.tags, self.hold, thread)
                 return computation, None
-            if waits:
-                _refuse_recursion(name, computation, current)
-            if thread is not None and computation.thread == thread:
-                # A signal handler or finalizer, in the middle of a call of this thread that goes on only afterwards.
-                return Computation(request.tags, self.hold, thread, alone=True), None
             if computation.admits(request, lookup, looked_at):
                 waiter = Waiter(thread)
                 if waits:
@@ -179,7 +184,7 @@ class SingleFlight:
                 return computation, waiter
             if looked_at is None:
                 return None
-            computation.outdated = True
+            self._replace(name, computation)
             computation = self._table[name] = Computation(request.tags, self.hold, thread)
             return computation, None
 
@@ -219,7 +224,10 @@ class SingleFlight:
     ) -> None:
         """End a computation, and wake all that wait for it."""
         with _lock:
-            self._remove(name, computation)
+            if self._table.get(name) is computation:
+                # A signal handler may have removed it since.
+                self._table.pop(name, None)
+            self._replaced.pop(weakref.ref(computation), None)
             computation.ended = True
             waiters, computation._waiters = computation._waiters, {}
         failure = None if error is None else (error, error.__traceback__)
@@ -232,8 +240,7 @@ class SingleFlight:
         with _lock:
             for name, computation in list(self._table.items()):
                 if affected(name, computation):
-                    computation.outdated = True
-                    self._remove(name, computation)
+                    self._replace(name, computation)
             for computation, name in self._watched.items():
                 if affected(name, computation):
                     computation.outdated = True
@@ -248,10 +255,8 @@ class SingleFlight:
         if current is None:
             return
         with _lock:
-            computations = [one for one, watched in self._watched.items() if watched == name]
-            if name in self._table:
-                computations.append(self._table[name])
-            for computation in computations:
+            watched = [one for one, other in list(self._watched.items()) if other == name]
+            for computation in [*watched, *self._in_flight(name)]:
                 _refuse_recursion(name, computation, current)
 
     def watch(self, request: Request) -> Computation:
@@ -266,7 +271,21 @@ class SingleFlight:
         with _lock:
             self._watched.pop(computation, None)
 
-    def _remove(self, name: str, computation: Computation) -> None:
+    def _in_flight(self, name: str) -> list[Computation]:
+        """Return all computations of a key that have not ended."""
+        computation = self._table.get(name)
+        found = [] if computation is None else [computation]
+        for reference, other in list(self._replaced.items()):
+            replaced = reference() if other == name else None
+            if replaced is not None:
+                found.append(replaced)
+        return found
+
+    def _replace(self, name: str, computation: Computation) -> None:
+        """Let nobody join a computation from now on, and let it not keep its answer."""
+        computation.outdated = True
+        replaced = self._replaced
+        replaced[weakref.ref(computation, lambda reference: replaced.pop(reference, None))] = name
         if self._table.get(name) is computation:
             # A signal handler may have removed it since.
             self._table.pop(name, None)
@@ -274,6 +293,7 @@ class SingleFlight:
     def forget(self) -> None:
         """In a forked child: the computations of the parent process end there."""
         self._table = {}
+        self._replaced = {}
         self._watched = {}
 
 
