@@ -44,7 +44,7 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize(("example", "options"), RUNS, ids=" ".join)
+@pytest.mark.parametrize(("example", "options"), RUNS, ids=[" ".join(one).strip() for one in RUNS])
 def test_an_example_runs_and_shows_its_point(example: str, options: str) -> None:
     done = run(str(EXAMPLES / example), *options.split())
     assert (done.returncode, done.stderr) == (0, "")

@@ -195,7 +195,9 @@ class ClusterCall:
             self._asking[position] = target
         else:
             self.moved = target
-        self._error = error_for(without_echo(reply), member.options.location)
+        if not isinstance(self._error, ResponseError):
+            # Why a node refused the command says more than where the next one was.
+            self._error = error_for(without_echo(reply), member.options.location)
         return True
 
     def note(self, member: Member, trouble: CallFailed | Refusal) -> None:

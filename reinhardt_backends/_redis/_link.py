@@ -321,8 +321,8 @@ class Link:
 
     def drain(self) -> bool:
         """Read what has arrived and hand it out. True if the leader should check its slot."""
-        company = self.busy_peer
-        self._read(1 if company is not None and company() else self._turns)
+        busy_peer = self.busy_peer
+        self._read(1 if busy_peer is not None and busy_peer() else self._turns)
         mux = self.mux
         leader = mux.leader
         return leader is None or leader.done or (mux.writer is None and bool(mux.out or self._wire.pending))

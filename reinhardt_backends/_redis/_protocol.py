@@ -179,7 +179,7 @@ _NAMES: Final = _words("""
 
 #: The words of what servers usually say, which are not data even if a command happened to carry them.
 _USUAL: Final = _NAMES | _words("""
-    busy clusterdown denied err execabort loading masterdown misconf moved noauth noperm noreplicas noscript oom
+    ask busy clusterdown denied err execabort loading masterdown misconf moved noauth noperm noreplicas noscript oom
     readonly tryagain unkillable wrongpass wrongtype
     a access against allowed an arguments as authentication bad because been called can't client clients cluster
     command commands connection currently data dataset db decrement disabled down enough error errors execute failing

@@ -347,15 +347,15 @@ class SessionStore(Generic[Data]):
         if not handles:
             return
         records = await self._records.get(handles)
-        surplus: list[str] = []
+        excess: list[str] = []
         if cap is not None:
             theirs = [handle for handle in handles if handle in records and records[handle]["user"] == user]
             kept = [handle for handle in theirs if handle not in chosen]
-            surplus = [*(handle for handle in theirs if handle in chosen), *kept[: max(len(kept) - cap, 0)]]
-        gone = [*surplus, *(handle for handle in handles if handle not in records)]
+            excess = [*(handle for handle in theirs if handle in chosen), *kept[: max(len(kept) - cap, 0)]]
+        gone = [*excess, *(handle for handle in handles if handle not in records)]
         if gone:
             await self._index.remove(user, gone, self._waiting)
-        await self._records.delete_many(surplus)
+        await self._records.delete_many(excess)
 
     async def _last_seen(self, handle: str, milliseconds: int) -> datetime | None:
         """Return when the expiry of a record was last reset."""

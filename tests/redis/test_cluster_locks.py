@@ -52,5 +52,5 @@ def takes(store: SyncBackend) -> bool:
     try:
         return SyncLock(store, "job", ttl=60).acquire(timeout=0)
     except ResponseError as error:
-        assert error.code == "TRYAGAIN"
+        assert error.code == "TRYAGAIN", str(error)
         return False

@@ -111,3 +111,9 @@ async def test_a_peer_that_repeats_what_it_was_sent_shows_no_key_and_no_value(at
             assert isinstance(outcome, Exception)
             assert "an-id" not in str(outcome)
             assert "thing" not in str(outcome)
+
+
+@pytest.mark.parametrize("code", ["ASK", "MOVED"])
+def test_a_redirection_is_named_if_it_could_not_be_followed_in_time(code: str) -> None:
+    refusal = without_echo(Refusal(f"{code} 3647 127.0.0.1:7001"))
+    assert str(error_for(refusal, "here:1")) == f"here:1 answered {code}"
