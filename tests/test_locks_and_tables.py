@@ -8,10 +8,15 @@ at that moment, so in the child each must be new, or must be one that the child 
 from __future__ import annotations
 
 import ast
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 import reinhardt_backends
+from reinhardt_backends._backend._locks import RLock
 
 ROOT = Path(reinhardt_backends.__file__).parent
 LOCKS = {"Lock", "RLock", "Condition", "Event", "Semaphore", "BoundedSemaphore", "Barrier"}
@@ -150,3 +155,54 @@ def test_a_new_one_would_be_found() -> None:
     assert list(locks_in(ast.parse(lock))) == ["A.x"]
     table = "names = {}\ndef f(name):\n    names[name] = 1"
     assert set(tables_in(ast.parse(table))) == {"names"}
+
+
+def test_no_lock_is_used_that_an_interrupt_can_leave_taken() -> None:
+    """``with`` over a plain ``threading.RLock`` is not safe from Python 3.14 on."""
+    plain = {
+        name
+        for name, tree in sources()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "threading.RLock"
+    }
+    # It takes its lock without ``with``.
+    assert plain == {"_io/_blocking.py"}
+    closing = ast.parse((ROOT / "_io/_blocking.py").read_text(encoding="utf-8"))
+    used = {
+        ast.unparse(item.context_expr)
+        for node in ast.walk(closing)
+        if isinstance(node, ast.With)
+        for item in node.items
+    }
+    assert not any("_closing" in text for text in used)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timer")
+def test_an_interrupt_never_leaves_a_lock_taken() -> None:
+    class TimeLimit(Exception):
+        pass
+
+    def handler(*_: object) -> None:
+        raise TimeLimit
+
+    lock = RLock()
+    interrupts = 0
+    previous = signal.signal(signal.SIGALRM, handler)
+    try:
+        while interrupts < 200:
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.0002)
+                while True:
+                    with lock:
+                        pass
+            except TimeLimit:
+                interrupts += 1
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        signal.signal(signal.SIGALRM, previous)
+    taken: list[bool] = []
+    other = threading.Thread(target=lambda: taken.append(lock.acquire(blocking=False)))
+    other.start()
+    other.join()
+    assert taken == [True]

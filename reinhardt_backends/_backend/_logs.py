@@ -7,12 +7,12 @@ names no key; no record shows a value, a password or a session id.
 from __future__ import annotations
 
 import os
-import threading
 from math import inf
 from time import monotonic
 from typing import Any, Final, Literal, TypeAlias
 
 from ._about import NAME
+from ._locks import RLock
 
 Child: TypeAlias = Literal["redis", "cache", "throttle", "session", "lock"]
 
@@ -23,7 +23,7 @@ _ROOT: Final = NAME
 _INTERVAL: Final = 1.0
 
 # Re-entrant, since a signal handler may write a record in the middle of another one.
-_lock = threading.RLock()
+_lock = RLock()
 
 
 def write_record(child: Child | None, level: int, message: str, *args: Any) -> None:
@@ -73,7 +73,7 @@ class LimitedRecord:
 
 def _after_fork() -> None:
     global _lock  # noqa: PLW0603 - a thread of the parent may have held the old one
-    _lock = threading.RLock()
+    _lock = RLock()
 
 
 if hasattr(os, "register_at_fork"):

@@ -26,6 +26,8 @@ from contextvars import Context, copy_context
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
+from .._backend._locks import RLock
+
 if TYPE_CHECKING:
     from contextvars import ContextVar
 
@@ -285,7 +287,7 @@ def _library_variable() -> ContextVar[str | None] | None:
 
 _portals: dict[Runtime, Portal] = {}
 # Re-entrant, since a signal handler or finalizer may need a portal while the same thread starts one.
-_lock = threading.RLock()
+_lock = RLock()
 
 
 def portal(runtime: Runtime) -> Portal:
@@ -305,7 +307,7 @@ def portal(runtime: Runtime) -> Portal:
 
 def _after_fork() -> None:
     global _lock  # noqa: PLW0603  a thread of the parent may have held the old one
-    _lock = threading.RLock()
+    _lock = RLock()
     for inherited in _portals.values():
         inherited.dead = inherited.forked = True
     _inherited.extend(_portals.values())

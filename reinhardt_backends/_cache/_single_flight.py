@@ -27,6 +27,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Final, NamedTuple
 
+from .._backend._locks import RLock
 from .._component import Signal
 from ._exceptions import fresh_copy
 from ._lookup import Lookup, Request, token_id
@@ -333,14 +334,14 @@ def _depends(computation: Computation, other: Computation) -> bool:
 
 # One for all caches, since computations of several may wait for each other; re-entrant, since a signal handler may ask
 # in the middle of it.
-_lock = threading.RLock()
+_lock = RLock()
 _current: Final[ContextVar[Computation | None]] = ContextVar("reinhardt_backends.cache.computation", default=None)
 _instances: Final[weakref.WeakSet[SingleFlight]] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
     global _lock  # noqa: PLW0603 - a thread of the parent may have held the old one
-    _lock = threading.RLock()
+    _lock = RLock()
     for instance in list(_instances):
         instance.forget()
 

@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from math import ceil
 from time import monotonic
 
@@ -44,15 +45,30 @@ class BlockingPort(Port):
             drain()
 
     def kick(self) -> None:
-        with self._closing, contextlib.suppress(OSError):
-            self._sock.shutdown(socket.SHUT_RDWR)
+        self._alone(self._shut_down)
 
     def hasten(self, deadline: float) -> None:
         raise AssertionError("a blocking connection has one call at a time")
 
     def close(self, *, reset: bool = False) -> None:
-        with self._closing:
-            self._close(reset=reset)
+        self._alone(partial(self._close, reset=reset))
+
+    def _shut_down(self) -> None:
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    def _alone(self, act: Callable[[], None]) -> None:
+        """Do something to the socket that no other thread may do meanwhile."""
+        closing = self._closing
+        # Not ``with``: from Python 3.14 on a signal handler may raise before the block is entered.
+        try:
+            closing.acquire()
+            act()
+        finally:
+            try:  # noqa: SIM105 - a call of suppress() could be interrupted itself
+                closing.release()
+            except RuntimeError:
+                pass  # Interrupted while it waited for the lock.
 
 
 class _PollWaits:

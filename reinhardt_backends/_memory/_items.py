@@ -23,12 +23,12 @@ from __future__ import annotations
 
 import math
 import os
-import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from .._backend._locks import RLock
 from .._errors import BackendClosedError
 from .._types import MAX_TTL, MISSING, TTL, KeepTTL, check_key, check_ttl
 from .._values._codec import decode, pack
@@ -54,7 +54,7 @@ class Items:
     ) -> None:
         self._clock = clock
         self._epoch = time.time() - clock()
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._limits = (maxsize, maxbytes, policy)
         self._bounds = bounds_for(*self._limits)
         self._data: Any = {} if self._bounds is None else self._bounds.data
@@ -366,7 +366,7 @@ class Items:
 
     def _renew_locks(self) -> None:
         """Replace locks that a thread of the parent process may have held at the fork."""
-        self._lock = threading.RLock()
+        self._lock = RLock()
         if self._bounds is not None and self._bounds.counts is not None:
             self._bounds.counts.renew_lock()
 

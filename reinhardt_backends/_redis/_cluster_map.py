@@ -14,7 +14,6 @@ and their names are resolved again each time.
 from __future__ import annotations
 
 import random
-import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -23,6 +22,7 @@ from time import monotonic
 from typing import Final
 
 from .._backend import BackendStats
+from .._backend._locks import RLock
 from .._backend._slots import SLOTS
 from .._errors import AuthenticationError, BackendClosedError, BackendConnectionError, BackendError, ResponseError
 from .._io import Runtime
@@ -138,7 +138,7 @@ class ClusterMap:
         self._places: dict[Address, Member] = {}
         self._replicas: tuple[Address, ...] = ()
         # Re-entrant, since a signal handler or a finalizer may call or close in the middle of a call of its thread.
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._asking = False
         self._asked = -MOVED_PACE
         #: The node that is being asked.
@@ -147,7 +147,7 @@ class ClusterMap:
 
     def after_fork(self) -> None:
         """Start afresh in the child: a thread of the parent may have been asking, or have held the lock."""
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._asking = False
 
     def anyone(self) -> Member:

@@ -13,7 +13,6 @@ whose last reply was large.
 from __future__ import annotations
 
 import os
-import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -23,6 +22,7 @@ from time import monotonic
 from typing import Any, Final, Protocol, TypeVar
 
 from .._backend import BackendStats
+from .._backend._locks import RLock
 from .._errors import BackendClosedError, BackendConnectionError, BackendError, BackendTimeoutError
 from .._io import Attempt, Runtime, current_loop, runtime_for
 from ._commands import Kind
@@ -272,7 +272,7 @@ class Node:
         self._observe()
         self.closed = False
         # Re-entrant, since a signal handler or a finalizer may call or close in the middle of a call of its thread.
-        self.lock = threading.RLock()
+        self.lock = RLock()
         #: The connections of each loop, by the identity of the loop.
         self.loops: dict[int, LoopConnections] = {}
         self.pool: Pool | None = None
@@ -383,7 +383,7 @@ class Node:
 
     def after_fork(self) -> None:
         """Start afresh in the child: threads of the parent may hold locks, and the connections are the parent's."""
-        self.lock = threading.RLock()
+        self.lock = RLock()
         self._observe()
         loops, self.loops = self.loops, {}
         pool, self.pool = self.pool, None

@@ -7,7 +7,6 @@ circuit breaker): calls raise at once, and once a second one call probes the ser
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import Callable
 from math import inf
@@ -15,6 +14,7 @@ from time import monotonic
 from typing import Final, Protocol
 
 from .._backend import INFO, WARNING, LimitedRecord, write_record
+from .._backend._locks import RLock
 from .._errors import BackendConnectionError
 from .._io import Runtime
 from ._commands import Kind
@@ -88,7 +88,7 @@ class Outage:
         #: Until when other calls wait for the probe that is under way.
         self.probing = -inf
         # Re-entrant, since a signal handler may make a call.
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self.known = False
 
     def trouble(self, since: float, *, tried: bool = True) -> bool:

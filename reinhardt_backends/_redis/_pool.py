@@ -19,6 +19,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import Final
 
+from .._backend._locks import RLock
 from .._errors import BackendClosedError, BackendError, BackendTimeoutError
 from .._io import Attempt, blocking_runtime
 from ._commands import Kind
@@ -49,7 +50,7 @@ class Pool(Source):
     def __init__(self, options: Options, health: Health, locator: Locator | None = None) -> None:
         super().__init__(blocking_runtime(), options, health, locator)
         # Re-entrant, since a signal handler may make a call in the middle of another one of its thread.
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._closed = False
         self._idle: list[Link] = []
         #: The places that are occupied, by identity.

@@ -12,7 +12,6 @@ asks for all loops and threads; the others wait for its answer.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
@@ -20,6 +19,7 @@ from math import inf
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
+from .._backend._locks import RLock
 from .._errors import (
     AuthenticationError,
     BackendClosedError,
@@ -86,7 +86,7 @@ class Locator:
         self._health = health
         self._question = _question(sentinels.service)
         # Re-entrant, since a signal handler may make a call.
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._primary: Primary | None = None
         #: When an answer last named the known primary.
         self._confirmed = -inf

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
 from typing import Final
+
+from .._backend._locks import RLock
 
 _NANO: Final = 1_000_000_000
 
@@ -31,7 +32,7 @@ class FakeClock:
 
     def __init__(self, start: float = 1000.0) -> None:
         self._now = _nanoseconds(start)
-        self._lock = threading.RLock()
+        self._lock = RLock()
         self._timers: list[_Timer] = []
 
     def __call__(self) -> float:
