@@ -119,7 +119,8 @@ def locks_in(tree: ast.Module) -> Iterator[str]:
 def _module(node: ast.Call) -> str:
     if isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
         return node.func.value.id
-    return "queue" if called(node) in QUEUES else ""
+    # Those without a module are ours (``_backend._locks``), or imported by name.
+    return {"RLock": "threading"}.get(called(node), "queue" if called(node) in QUEUES else "")
 
 
 def tables_in(tree: ast.Module) -> Iterator[str]:

@@ -19,7 +19,7 @@ if sys.version_info >= (3, 14):
 
         __slots__ = ()
 
-        def __enter__(self) -> bool:
+        def __enter__(self) -> bool:  # type: ignore[override]
             try:
                 self.acquire()
             except BaseException:
