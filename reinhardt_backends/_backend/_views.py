@@ -301,7 +301,7 @@ class _StrippedPages(PagedKeys):
         keys.leave_out(namespace._full(""))
 
     async def next_page(self) -> list[str]:
-        self._namespace._full("")
+        self._namespace._full("")  # raises if the view was closed
         return await self._keys.next_page()
 
     def leave_out(self, prefix: str) -> None:

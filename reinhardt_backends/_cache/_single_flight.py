@@ -283,7 +283,7 @@ class SingleFlight:
         return found
 
     def _replace(self, name: str, computation: Computation) -> None:
-        """Let nobody join a computation from now on, and let it not keep its answer."""
+        """Mark a computation as outdated: later callers do not join it, and its answer is not stored."""
         computation.outdated = True
         replaced = self._replaced
         replaced[weakref.ref(computation, lambda reference: replaced.pop(reference, None))] = name

@@ -106,8 +106,7 @@ class ClusterClient(Client):
         return self.send(kind, _key_in(words), pack(words), expects, deadline)
 
     def _route(self, key: bytes | None) -> tuple[Node, int]:
-        # Any node will do for a command without a key.
-        slot = random.randrange(SLOTS) if key is None else slot_of(key)  # noqa: S311
+        slot = _slot_of(key)
         return self.cluster.slots[slot] or self.cluster.home, slot
 
     async def call_many(
