@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from typing import Any
 
@@ -87,11 +88,15 @@ def test_many_keys_are_one_write_for_each_node(cluster: Cluster) -> None:
     backend = RedisBackend(cluster.url, prefix=prefix())
     with SyncBackend(backend) as verbs:
         verbs.set_many({f"k{number}": number for number in range(1000)})
-        before = {node: reads_of(node) for node in cluster.primaries()}
-        assert len(verbs.get_many([f"k{number}" for number in range(1000)])) == 1000
-        for node, reads in before.items():
-            # 333 commands of 40 bytes fit into one read of a server, which takes 16 kB at a time.
-            assert reads_of(node) - reads <= 2 + 1
+        fewest = dict.fromkeys(cluster.primaries(), math.inf)
+        # A server also counts the question before (1), and what its replica acknowledges once a second: not in each of
+        # five turns.
+        for _ in range(5):
+            before = {node: reads_of(node) for node in fewest}
+            assert len(verbs.get_many([f"k{number}" for number in range(1000)])) == 1000
+            fewest = {node: min(least, reads_of(node) - before[node] - 1) for node, least in fewest.items()}
+    # A server takes 16 kB at a time, and a third of the commands has some more.
+    assert all(reads <= 2 for reads in fewest.values())
 
 
 def reads_of(node: Any) -> int:
