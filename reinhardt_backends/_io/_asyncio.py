@@ -1,8 +1,12 @@
-"""The seam on asyncio and uvloop, by ``add_reader`` and bare futures.
+"""The seam on asyncio and uvloop, by ``add_reader`` and ``Waiter``s.
 
 A reader stays registered with the loop once a connection has been used: registering and removing it for every reply
 would cost more than the reply. When something arrives while no task leads, the callback removes itself. Callbacks are
 registered in an empty context, since they outlive the call that registers them and would keep its context alive.
+
+When something has arrived, the reader lets its callers go on itself, after it has read everything and nothing of the
+connection is in the middle of anything (``Waiter``). In debug mode the loop does so, since it reports how long each
+task takes.
 
 Nothing here holds the loop: a loop that ends without closing must be freed, and its connections with it. The same goes
 for timers: a port keeps the time at which its timer will ring, never the timer. There is one timer per port, not per
@@ -16,7 +20,7 @@ import contextlib
 import socket
 import types
 import weakref
-from asyncio import Future, get_running_loop
+from asyncio import get_running_loop
 from collections.abc import Awaitable, Callable, Generator
 from contextvars import Context
 from math import inf
@@ -24,45 +28,49 @@ from time import monotonic
 from typing import Any
 
 from ._base import Parkable, Port, Runtime
+from ._waiter import Waiter
 
 
 class AsyncioPort(Port):
     """A socket registered with one asyncio loop."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, runtime: AsyncioRuntime) -> None:
         super().__init__(sock)
+        self._runtime = runtime
         self._fd = sock.fileno()
         self._loop: Callable[[], asyncio.AbstractEventLoop | None] = _nothing
         self._drain: Callable[[], bool] | None = None
-        self._leading: Future[None] | None = None
-        self._pushing: Future[None] | None = None
+        self._leading: Waiter | None = None
+        self._pushing: Waiter | None = None
         self._lead_by = inf
         self._push_by = inf
         self._reads = False
         self._writes = False
         self._rings_at = inf
+        #: Whether readers let their callers go on themselves.
+        self._resumes = True
 
-    async def lead(self, drain: Callable[[], bool], deadline: float) -> None:
-        loop = get_running_loop()
+    @types.coroutine
+    def lead(self, drain: Callable[[], bool], deadline: float) -> Generator[Any, Any, None]:
+        # In Python 3.11, to ask for the running loop is a system call.
+        loop = self._loop() or get_running_loop()
         if not self._reads or deadline < self._rings_at:
             self._watch(loop, deadline)
-        future: Future[None] = Future(loop=loop)
-        self._leading = future
+        self._leading = waiter = Waiter(loop)
         self._drain = drain
         self._lead_by = deadline
         try:
-            await future
+            yield waiter
         finally:
             self._leading = self._drain = None
 
     async def push(self, drain: Callable[[], bool] | None, deadline: float) -> None:
         loop = get_running_loop()
-        future: Future[None] = Future(loop=loop)
-        self._pushing = future
+        self._pushing = waiter = Waiter(loop)
         self._push_by = deadline
         if drain is not None:
             self._drain = drain
-            self._leading = future
+            self._leading = waiter
             self._lead_by = deadline
             self._watch(loop, deadline)
         else:
@@ -71,7 +79,7 @@ class AsyncioPort(Port):
         Context().run(loop.add_writer, self._fd, self._on_writable)
         self._writes = True
         try:
-            await future
+            await waiter
         finally:
             self._pushing = None
             if drain is not None:
@@ -86,6 +94,7 @@ class AsyncioPort(Port):
             Context().run(loop.add_reader, self._fd, self._on_readable)
             self._reads = True
             self._loop = weakref.ref(loop)
+            self._resumes = not loop.get_debug()
         if deadline < self._rings_at:
             self._arm(loop, deadline)
 
@@ -96,11 +105,27 @@ class AsyncioPort(Port):
             loop = self._loop()
             if loop is not None:
                 loop.remove_reader(self._fd)
-        elif drain() and (leading := self._leading) is not None and not leading.done():
-            leading.set_result(None)
+            return
+        runtime = self._runtime
+        woken: list[Waiter] = []
+        runtime.woken = woken
+        rest = iter(woken)
+        try:
+            if drain() and (leading := self._leading) is not None and not leading.is_done:
+                leading.is_done = True
+                woken.append(leading)
+            runtime.woken = None
+            if self._resumes:
+                for waiter in rest:
+                    waiter.resume()
+        finally:
+            # Interrupted, or in debug mode.
+            runtime.woken = None
+            for waiter in rest:
+                waiter.resume_soon()
 
     def _on_writable(self) -> None:
-        _settle(self._pushing)
+        _wake(self._pushing)
 
     def _arm(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
         if deadline < self._rings_at and deadline != inf:
@@ -113,17 +138,17 @@ class AsyncioPort(Port):
         self._rings_at = inf
         now = monotonic()
         loop = self._loop()
-        for future, deadline in ((self._leading, self._lead_by), (self._pushing, self._push_by)):
-            if future is None or future.done():
+        for waiter, deadline in ((self._leading, self._lead_by), (self._pushing, self._push_by)):
+            if waiter is None or waiter.is_done:
                 continue
             if deadline <= now:
-                _settle(future)
+                waiter.wake()
             elif loop is not None:
                 self._arm(loop, deadline)
 
     def kick(self) -> None:
-        _settle(self._leading)
-        _settle(self._pushing)
+        _wake(self._leading)
+        _wake(self._pushing)
 
     def hasten(self, deadline: float) -> None:
         self._lead_by = min(self._lead_by, deadline)
@@ -145,38 +170,43 @@ class AsyncioPort(Port):
 
 
 class AsyncioRuntime(Runtime):
-    """One asyncio loop that has ``add_reader``."""
+    """One asyncio loop that has ``add_reader``.
+
+    Attributes:
+        woken: Where a reader gathers those that it has woken, while it reads.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = weakref.ref(loop)
+        self.woken: list[Waiter] | None = None
 
     def open(self, sock: socket.socket) -> Port:
-        return AsyncioPort(sock)
+        return AsyncioPort(sock, self)
 
-    def park(self, parked: Parkable) -> Awaitable[None]:
-        future: Future[None] = Future(loop=self._loop())
-        parked.waiter = future
-        return future
+    @types.coroutine
+    def park(self, parked: Parkable) -> Generator[Any, Any, None]:
+        parked.waiter = waiter = Waiter(self._loop())
+        yield waiter
 
     async def park_until(self, parked: Parkable, deadline: float) -> None:
         loop = get_running_loop()
-        future: Future[None] = Future(loop=loop)
-        parked.waiter = future
-        timer = loop.call_later(max(0.0, deadline - monotonic()), _settle, future)
+        parked.waiter = waiter = Waiter(loop)
+        timer = loop.call_later(max(0.0, deadline - monotonic()), waiter.wake)
         try:
-            await future
+            await waiter
         finally:
             timer.cancel()
             parked.waiter = None
 
     def unpark(self, parked: Parkable) -> None:
-        future = parked.waiter
+        waiter: Waiter | None = parked.waiter
         parked.waiter = None
-        if future is not None and not future.done():
-            try:
-                future.set_result(None)
-            except RuntimeError:
-                return  # as in _settle
+        if waiter is not None and not waiter.is_done:
+            waiter.is_done = True
+            if self.woken is None:
+                waiter.resume_soon()
+            else:
+                self.woken.append(waiter)
 
     def yield_once(self) -> Awaitable[None]:
         return _turn()
@@ -195,13 +225,9 @@ class AsyncioRuntime(Runtime):
         return loop is None or loop.is_closed()
 
 
-def _settle(future: Future[None] | None) -> None:
-    if future is not None and not future.done():
-        try:
-            future.set_result(None)
-        except RuntimeError:
-            # A loop that was closed with calls pending refuses callbacks. (``suppress`` would cost as much again.)
-            return
+def _wake(waiter: Waiter | None) -> None:
+    if waiter is not None:
+        waiter.wake()
 
 
 @types.coroutine

@@ -36,7 +36,7 @@ class Port(ABC):
         self._sock = sock
 
     @abstractmethod
-    async def lead(self, drain: Callable[[], bool], deadline: float) -> None:
+    def lead(self, drain: Callable[[], bool], deadline: float) -> Awaitable[None]:
         """Call ``drain`` whenever the socket is readable, until it returns true, the deadline passes or a kick."""
 
     @abstractmethod
