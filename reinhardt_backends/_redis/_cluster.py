@@ -106,7 +106,7 @@ class ClusterClient(Client):
         return self.send(kind, _key_in(words), pack(words), expects, deadline)
 
     def _route(self, key: bytes | None) -> tuple[Node, int]:
-        slot = _slot_of(key)
+        slot = random.randrange(SLOTS) if key is None else slot_of(key)  # noqa: S311 - any node will do
         return self.cluster.slots[slot] or self.cluster.home, slot
 
     async def call_many(
@@ -121,7 +121,7 @@ class ClusterClient(Client):
         if commands and (spread := _SPREAD.get(commands[0][0])) is not None:
             # All have the same name: a verb over so many keys that they are several commands.
             return [await self._call_spread(kind, words, spread, until) for words in commands]
-        slots = [_slot_of(_key_in(words)) for words in commands]
+        slots = [self._route(_key_in(words))[1] for words in commands]
         packed = [pack(words) for words in commands]
         del commands
         call = ClusterCall(self.cluster, kind, slots, packed, expects, until)
@@ -382,8 +382,3 @@ def _key_in(words: Words) -> bytes | None:
         return None
     key = words[3 if words[0] == b"EVALSHA" else 1]
     return key.encode() if isinstance(key, str) else key  # type: ignore[return-value]
-
-
-def _slot_of(key: bytes | None) -> int:
-    """Return the slot of a key; any slot without a key."""
-    return random.randrange(SLOTS) if key is None else slot_of(key)  # noqa: S311 - any node will do

@@ -146,7 +146,9 @@ class Link:
         try:
             while not slot.done:
                 if mux.writer is None and (mux.out or self._wire.pending):
-                    await self._write(slot)
+                    # Alone, there is nobody to yield to.
+                    if len(mux.slots) > 1 or mux.woken > 1 or not self._flush():
+                        await self._write(slot)
                 elif mux.leader is None:
                     await self._lead(slot)
                 else:
