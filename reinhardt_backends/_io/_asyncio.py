@@ -4,9 +4,8 @@ A reader stays registered with the loop once a connection has been used: registe
 would cost more than the reply. When something arrives while no task leads, the callback removes itself. Callbacks are
 registered in an empty context, since they outlive the call that registers them and would keep its context alive.
 
-When something has arrived, the reader lets its callers go on itself, after it has read everything and nothing of the
-connection is in the middle of anything (``Waiter``). In debug mode the loop does so, since it reports how long each
-task takes.
+When replies have arrived, the reader lets their callers go on itself, after it has handed out all of them (``Waiter``).
+In debug mode the loop does it, since it reports how long each task takes.
 
 Nothing here holds the loop: a loop that ends without closing must be freed, and its connections with it. The same goes
 for timers: a port keeps the time at which its timer will ring, never the timer. There is one timer per port, not per
@@ -47,7 +46,7 @@ class AsyncioPort(Port):
         self._reads = False
         self._writes = False
         self._rings_at = inf
-        #: Whether readers let their callers go on themselves.
+        #: Whether the reader lets its callers go on itself.
         self._resumes = True
 
     @types.coroutine

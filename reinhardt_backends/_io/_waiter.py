@@ -1,11 +1,11 @@
 """What a task of asyncio waits for here: like a future, but the task goes on without a turn of the loop.
 
-A future that is done has the loop call the task in its next turn. That costs one more look at all sockets for each
-batch of replies, and a third of what waiting costs each caller. A reader is called while no task runs, so it can step
-the tasks itself, once it has read all there is (``Waiters.resume``). Everywhere else, the loop does it as usual.
+A future that is done has the loop call its task in the next turn. That costs one more look at all sockets for each
+batch of replies, and a third of what waiting costs each caller. A reader is called while no task runs, so it can let
+its callers go on itself, once it has read all there is (``Waiter.resume``). Elsewhere the loop does it, as usual.
 
-asyncio documents what a task asks of the object that it awaits, as *Future-like*: ``_asyncio_future_blocking``,
-``add_done_callback``, ``result`` and ``cancel``. Its tasks, uvloop's and those written in Python all go by that.
+asyncio knows such objects as *Future-like* (``asyncio.isfuture``). A task asks five things of what it awaits:
+``_asyncio_future_blocking``, ``_loop``, ``add_done_callback``, ``result`` and ``cancel``.
 """
 
 from __future__ import annotations

@@ -146,7 +146,6 @@ class Link:
         try:
             while not slot.done:
                 if mux.writer is None and (mux.out or self._wire.pending):
-                    # Alone, there is nobody to yield to.
                     if len(mux.slots) > 1 or mux.woken > 1 or not self._flush():
                         await self._write(slot)
                 elif mux.leader is None:
@@ -373,10 +372,9 @@ class Link:
     def _unexpected(self) -> None:
         """Fail: the server sent a reply that no call expected, and the next call would take it for its own."""
         unexpected, self.mux.unexpected = self.mux.unexpected, NOTHING
-        if isinstance(unexpected, Refusal):
-            self.fail(Failure(Failure.BROKEN, "the server turned the connection away", unexpected))
-        else:
-            self.fail(Failure(Failure.BROKEN, "the server sent a reply that no call expected"))
+        refusal = unexpected if isinstance(unexpected, Refusal) else None
+        text = "the server turned the connection away" if refusal else "the server sent a reply that no call expected"
+        self.fail(Failure(Failure.BROKEN, text, refusal))
 
     def _wake_next(self) -> None:
         """Wake a task to take a role that is free and needed."""
