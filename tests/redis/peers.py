@@ -108,13 +108,20 @@ def holding(release: threading.Event) -> Handler:
     return handler
 
 
-def relay(target: tuple[str, int], mangle: Callable[[bytes], list[bytes]] | None = None) -> Handler:
-    """Pass everything on to a real server; ``mangle`` cuts what the server says into the pieces to send."""
+def relay(
+    target: tuple[str, int],
+    mangle: Callable[[bytes], list[bytes]] | None = None,
+    heard: Callable[[bytes], list[bytes]] | None = None,
+) -> Handler:
+    """Pass everything on to a real server.
+
+    ``mangle`` cuts what the server says into the pieces to send, and ``heard`` what the client says.
+    """
 
     def handler(client: socket.socket) -> None:
         with socket.create_connection(target) as server:
             server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            upwards = threading.Thread(target=_copy, args=(client, server, None), daemon=True)
+            upwards = threading.Thread(target=_copy, args=(client, server, heard), daemon=True)
             upwards.start()
             _copy(server, client, mangle)
             with contextlib.suppress(OSError):

@@ -99,6 +99,26 @@ def test_a_stopped_primary_is_left_when_its_replica_has_taken_over(cluster: Clus
     print(f"recovered in {slowest:.2f} s, lost {sum(one.lost for one in callers)}")
 
 
+@pytest.mark.parametrize("incident", [Node.kill, Node.pause], ids=["killed", "stopped"])
+def test_a_primary_comes_back_as_a_replica_and_takes_its_slots_again(
+    cluster: Cluster, incident: Callable[[Node], None]
+) -> None:
+    victim = cluster.primaries()[0]
+    heirs = cluster.replicas(victim)
+    incident(victim)
+    until(lambda: any(heir.ask("ROLE")[0] == "master" for heir in heirs), "the takeover")
+
+    def come_back() -> None:
+        cluster.heal()
+        assert victim.ask("ROLE")[0] == "slave"
+        cluster.fail_over(victim)
+        assert victim.ask("ROLE")[0] == "master"
+
+    callers = run_during(come_back, cluster.url, counts=COUNTS, before=0.3, after=0.5)
+    # A primary that was stopped takes writes, and loses them, until it hears that it was replaced.
+    counts_are_true(callers, unknown=incident is Node.pause)
+
+
 @pytest.mark.long
 def test_slots_move_and_primaries_fail_over_for_a_minute(cluster: Cluster) -> None:
     stop = threading.Event()
