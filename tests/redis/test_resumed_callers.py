@@ -74,7 +74,8 @@ def test_every_kind_of_task(server: Server, factory: TaskFactory | None) -> None
             await backend.set(f"{number}", turn)
             assert await backend.get(f"{number}", int) == turn
             assert seen.get() == number
-            assert asyncio.current_task() is not None
+            # Since Python 3.14, a task that is written in Python is not the current one to anybody.
+            assert asyncio.current_task() is not None or factory is _python_task
 
     async def main() -> None:
         async with RedisBackend(server.url, prefix="tasks:") as backend:
