@@ -71,6 +71,44 @@ async def test_many_caches_ask_and_one_computes(place: Place) -> None:
         assert (got, counted.calls) == ([1] * 6, 1)
 
 
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_tag_that_gets_its_token_while_several_keys_are_read(runtime: str) -> None:
+    """The tag is read first and has no token yet; then the value is read, and there is a lease that names one."""
+
+    async def main() -> None:
+        read, begun = anyio.Event(), anyio.Event()
+        calls = []
+
+        class InTwoSteps(Comparing):
+            async def get_many(self, keys: Any, type: Any = Any) -> dict[str, Any]:
+                value, *tags = keys
+                found = await super().get_many(tags, type)
+                read.set()
+                await begun.wait()
+                return found | await super().get_many([value], type)
+
+        async def compute() -> str:
+            calls.append(1)
+            begun.set()
+            await anyio.sleep(0.05)
+            return "value"
+
+        got = []
+
+        async def ask(cache: Cache) -> None:
+            got.append(await cache.get_or_set("k", compute, tags=["t"]))
+
+        store = MemoryBackend()
+        with anyio.fail_after(WAIT):
+            async with anyio.create_task_group() as group:
+                group.start_soon(ask, Cache(InTwoSteps(store), ttl=60))
+                await read.wait()
+                group.start_soon(ask, Cache(Comparing(store), ttl=60))
+        assert (got, len(calls)) == (["value"] * 2, 1)
+
+    anyio.run(main, backend=runtime)
+
+
 @everywhere(*ALL)
 async def test_an_error_reaches_all_and_is_not_kept(place: Place) -> None:
     cache = place.make(Cache, ttl=60)

@@ -158,11 +158,13 @@ class EntryReader:
         if found is None:
             found = await self.read(names)
         entry = entry_of(found.get(request.name, MISSING))
-        unread = [name for tag in entry.tags if (name := self.keys.tag_name(tag)) not in names]
+        # Several keys are not read in one step, so a tag may have got its token after it was read and before the value.
+        known = {self.keys.tag_name(tag): token for tag, token in entry.tags.items()}
+        unread = [name for name, token in known.items() if token_id(found.get(name)) != token]
         if entry.fresh is not None and not options.stale:
             unread.append(self.keys.fresh_name(request.name))
         if unread:
-            found = {**found, **await self.read(unread)}
+            found = {name: value for name, value in found.items() if name not in unread} | await self.read(unread)
         return self._judged(request, entry, found)
 
     def _judged(self, request: Request, entry: StoredEntry, found: dict[str, Any]) -> Lookup:
