@@ -3,8 +3,9 @@
     python tests/bench/bench_cluster.py [asyncio] [trio] [blocking] [many] [single] [recovery]
 
 3 primaries and 3 replicas on the loopback interface. GET and SET of a 20-byte string go through the public ``get`` and
-``set``; the other clients move bytes. Each caller goes through keys of all nodes. Both sides take turns in one process,
-and a line is the ratio of the shortest times: other processes only ever add to them.
+``set``; the other clients move bytes. Each caller goes through keys of all nodes. Clients of event loops run in
+processes of their own, as in applications, and take turns: in one process each leaves cold caches to the other, and
+servers that sleep. Their lines are medians of the ratios of neighbouring turns; the others, of the shortest times.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import asyncio
 import gc
 import itertools
 import statistics
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -61,56 +64,86 @@ async def _slice(operation: Operation, callers: int, turns: int) -> float:
     return (time.perf_counter() - began) / (turns * callers) * 1e6
 
 
-async def _ratio(ours: Operation, theirs: Operation, callers: int) -> tuple[float, float]:
-    """How many times as long the other operation takes, and the microseconds of ours."""
-    turns = {}
-    for operation in (ours, theirs):
-        turns[operation] = max(2, int(SLICE * 1e6 / await _slice(operation, callers, 10) / callers))
-    times: dict[Operation, list[float]] = {ours: [], theirs: []}
+async def _open(client: str, url: str, stack: AsyncExitStack) -> dict[str, Operation]:
+    """Return GET and SET of a client."""
+    if client == "ours":
+        backend = await stack.enter_async_context(RedisBackend(url))
+        return {"GET": lambda key: backend.get(key, str), "SET": lambda key: backend.set(key, VALUE)}
+    host, port = url.partition("//")[2].partition(",")[0].split(":")
+    other: Any
+    if client == "coredis":
+        import coredis
+
+        other = await stack.enter_async_context(coredis.RedisCluster(host, int(port)))
+    else:
+        other = redis.asyncio.cluster.RedisCluster(host=host, port=int(port), max_connections=1000)
+        stack.push_async_callback(other.aclose)
+    return {"GET": other.get, "SET": lambda key: other.set(key, VALUE)}
+
+
+async def _serve(client: str, url: str) -> None:
+    """Measure what the lines of the standard input ask for."""
+    async with AsyncExitStack() as stack:
+        operations = await _open(client, url, stack)
+        for key in KEYS:
+            await operations["SET"](key)
+        gc.freeze()
+        for line in sys.stdin:
+            verb, callers, turns = line.split()
+            print(await _slice(operations[verb], int(callers), int(turns)), flush=True)
+
+
+class Side:
+    """A client in a process of its own."""
+
+    def __init__(self, runtime: str, client: str, url: str) -> None:
+        command = [sys.executable, __file__, "--serve", runtime, client, url]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def measure(self, verb: str, callers: int, turns: int) -> float:
+        """Return the microseconds for one operation."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(verb, callers, turns, file=self._process.stdin, flush=True)
+        return float(self._process.stdout.readline())
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+def _ratio(ours: Side, theirs: Side, verb: str, callers: int) -> tuple[float, float]:
+    """How many times as long the other side takes, and the microseconds of ours."""
+    turns = {side: max(2, int(SLICE * 1e6 / side.measure(verb, callers, 20) / callers)) for side in (ours, theirs)}
+    ratios, mine = [], []
     for _ in range(ROUNDS):
-        for operation in (ours, theirs):
-            times[operation].append(await _slice(operation, callers, turns[operation]))
-    mine = min(times[ours])
-    return min(times[theirs]) / mine, mine
+        mine.append(ours.measure(verb, callers, turns[ours]))
+        ratios.append(theirs.measure(verb, callers, turns[theirs]) / mine[-1])
+    return statistics.median(ratios), statistics.median(mine)
 
 
-async def _lines(title: str, musts: dict[int, float], ours: Operation, theirs: Operation) -> list[Line]:
+def _compared(
+    title: str, runtime: str, ours: str, theirs: tuple[str, str], musts: dict[str, dict[int, float | None]]
+) -> list[Line]:
+    """Return a line for each verb and number of callers; ``theirs`` is the other client and the url that it uses."""
+    sides = Side(runtime, "ours", ours), Side(runtime, *theirs)
     lines = []
-    for callers, must in musts.items():
-        ratio, mine = await _ratio(ours, theirs, callers)
-        lines.append(at_least(f"{title}, {callers} callers ({mine:.1f} us)", ratio, must))
+    for verb, by_callers in musts.items():
+        for callers, must in by_callers.items():
+            ratio, mine = _ratio(*sides, verb, callers)
+            lines.append(at_least(f"{title.format(verb)}, {callers} callers ({mine:.1f} us)", ratio, must))
+    for side in sides:
+        side.close()
     return lines
 
 
-async def _on_asyncio(cluster: Cluster) -> list[Line]:
-    seed = cluster.servers[0]
-    other = redis.asyncio.cluster.RedisCluster(host="127.0.0.1", port=seed.port, max_connections=1000)
-    async with RedisBackend(cluster.url) as backend:
-        await backend.set_many(dict.fromkeys(KEYS, VALUE))
-        for key in KEYS:
-            await other.set(key, VALUE)
-        lines = await _lines(
-            "asyncio GET / redis.asyncio", {1: 1.5, 16: 4, 128: 8}, lambda key: backend.get(key, str), other.get
-        )
-        lines += await _lines(
-            "asyncio SET / redis.asyncio",
-            {1: 1.5, 16: 4, 128: 7},
-            lambda key: backend.set(key, VALUE),
-            lambda key: other.set(key, VALUE),
-        )
-    await other.aclose()
-    return lines
+def _on_asyncio(cluster: Cluster) -> list[Line]:
+    musts: dict[str, dict[int, float | None]] = {"GET": {1: 1.5, 16: 4, 128: 8}, "SET": {1: 1.5, 16: 4, 128: 7}}
+    return _compared("asyncio {} / redis.asyncio", "asyncio", cluster.url, ("redis.asyncio", cluster.url), musts)
 
 
-async def _on_trio(cluster: Cluster) -> list[Line]:
-    import coredis
-
-    seed = cluster.servers[0]
-    async with RedisBackend(cluster.url) as backend, coredis.RedisCluster("127.0.0.1", seed.port) as other:
-        await backend.set_many(dict.fromkeys(KEYS, VALUE))
-        for key in KEYS:
-            await other.set(key, VALUE)
-        return await _lines("trio GET / coredis", {1: 2, 16: 5, 128: 8}, lambda key: backend.get(key, str), other.get)
+def _on_trio(cluster: Cluster) -> list[Line]:
+    musts: dict[str, dict[int, float | None]] = {"GET": {1: 2, 16: 5, 128: 8}}
+    return _compared("trio {} / coredis", "trio", cluster.url, ("coredis", cluster.url), musts)
 
 
 def _blocking(cluster: Cluster) -> list[Line]:
@@ -164,16 +197,10 @@ async def _many(cluster: Cluster) -> list[Line]:
     return [at_least(f"get_many(1000) / mget_nonatomic ({mine * 1e3:.2f} ms)", theirs / mine, 4)]
 
 
-async def _single(cluster: Cluster) -> list[Line]:
+def _single(cluster: Cluster) -> list[Line]:
     with running() as server:
-        async with RedisBackend(cluster.url) as backend, RedisBackend(server.url) as one:
-            for each in (backend, one):
-                await each.set_many(dict.fromkeys(KEYS, VALUE))
-            lines = []
-            for callers, must in ((1, None), (16, None), (128, 0.75)):
-                ratio, _ = await _ratio(lambda key: backend.get(key, str), lambda key: one.get(key, str), callers)
-                lines.append(at_least(f"a cluster / one server, {callers} callers", ratio, must))
-    return lines
+        musts: dict[str, dict[int, float | None]] = {"GET": {1: None, 16: None, 128: 0.75}}
+        return _compared("{} on a cluster / on one server", "asyncio", cluster.url, ("ours", server.url), musts)
 
 
 def _recovery(cluster: Cluster) -> list[Line]:
@@ -191,14 +218,16 @@ def _recovery(cluster: Cluster) -> list[Line]:
 
 def main() -> None:
     """Run what the command line asks for, or everything."""
-    import trio
-
+    if sys.argv[1:2] == ["--serve"]:
+        runtime, client, url = sys.argv[2:]
+        anyio.run(_serve, client, url, backend=runtime)
+        return
     parts: dict[str, Callable[[Cluster], list[Line]]] = {
-        "asyncio": lambda cluster: asyncio.run(_on_asyncio(cluster)),
-        "trio": lambda cluster: trio.run(_on_trio, cluster),
+        "asyncio": _on_asyncio,
+        "trio": _on_trio,
         "blocking": _blocking,
         "many": lambda cluster: asyncio.run(_many(cluster)),
-        "single": lambda cluster: asyncio.run(_single(cluster)),
+        "single": _single,
         "recovery": _recovery,
     }
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
