@@ -332,9 +332,9 @@ class _InLoop:
             return None
 
     def now(self) -> float:
-        import anyio
+        from ._io import current_time
 
-        return anyio.current_time()
+        return current_time()
 
     async def sleep(self, seconds: float) -> None:
         import anyio

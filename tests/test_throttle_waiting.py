@@ -21,7 +21,7 @@ from reinhardt_backends import (
     Throttle,
     ThrottleResult,
 )
-from reinhardt_backends._component import drive
+from reinhardt_backends._component import drive, waiting_for
 from reinhardt_backends.testing._runner import AsyncClothes
 
 from .places import Place, everywhere
@@ -92,6 +92,19 @@ async def test_a_timeout_as_long_as_the_wait_is_long_enough(place: Place) -> Non
         denied = await throttle.hit(str(number))
         if not denied.allowed:
             assert await throttle.wait(str(number), timeout=denied.retry_after), number
+
+
+def test_the_clock_of_waiting_does_not_stand_still_while_a_task_runs() -> None:
+    """That of uvloop does, so that a timeout began milliseconds too early."""
+    uvloop = pytest.importorskip("uvloop")
+
+    async def main() -> float:
+        waiting = waiting_for(MemoryBackend())
+        began = waiting.now()
+        time.sleep(0.01)
+        return waiting.now() - began
+
+    assert 0.01 <= uvloop.run(main()) < 1
 
 
 @pytest.mark.anyio

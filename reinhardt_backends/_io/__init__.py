@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ._base import Port, Runtime
 from ._connect import LONGEST_WAIT, Attempt, Socket, call_in_thread, connect_tcp, connect_unix
-from ._runtimes import blocking_runtime, current_loop, runtime_for
+from ._runtimes import blocking_runtime, current_loop, current_time, runtime_for
 
 __all__ = [
     "LONGEST_WAIT",
@@ -17,5 +17,6 @@ __all__ = [
     "connect_tcp",
     "connect_unix",
     "current_loop",
+    "current_time",
     "runtime_for",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from asyncio import AbstractEventLoop, _get_running_loop, current_task
 from collections.abc import Callable
 from sys import modules
+from time import monotonic
 from typing import Any
 
 from ._base import Runtime
@@ -26,6 +27,16 @@ def current_loop() -> Any:
     if loop is not None and ("trio" not in modules or current_task(loop) is not None):
         return loop
     return _other_loop(loop)
+
+
+def current_time() -> float:
+    """Return the time on the clock by which the running loop sleeps, in seconds."""
+    if type(current_loop()).__module__ == "uvloop":
+        # Its own clock is the same, but counts milliseconds and stands still while a task runs.
+        return monotonic()
+    import anyio
+
+    return anyio.current_time()
 
 
 def _other_loop(loop: AbstractEventLoop | None) -> Any:

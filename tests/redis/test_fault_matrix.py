@@ -230,7 +230,10 @@ class Cell:
                 finally:
                     signal.setitimer(signal.ITIMER_REAL, 0)
             except _Interrupt:
-                raise GaveUp(delay) from None
+                pass
+            # Without the context: its frames may hold a coroutine that was made and not started, and Python says so
+            # when it is freed.
+            raise GaveUp(delay)
         return await self._wait_blocking(verb, key, value)
 
     # Both.
