@@ -9,7 +9,7 @@ Three rules keep the seam small.
 - Every wait may return early. The caller checks the condition it waited for again, so a wake-up carries no meaning.
 - Reading happens in a function that the caller passes in (``drain``), and only once the socket is known to be readable.
   Cancelling a wait therefore loses no bytes. A runtime that learns of readiness in a callback may call the function
-  there, which saves a turn of the loop.
+  there, and let the tasks that it wakes go on there too, which saves turns of the loop.
 - Deadlines are points on ``time.monotonic()``. A runtime with its own clock converts differences.
 """
 

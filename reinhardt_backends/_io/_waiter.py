@@ -75,7 +75,7 @@ class Waiter:
         return self.is_done
 
     def result(self) -> None:
-        """Return nothing: whoever is woken looks for itself."""
+        """Return nothing. A wake-up carries no meaning."""
 
     def cancel(self, msg: Any = None) -> bool:
         """Throw ``CancelledError`` into the task. False if it was woken before."""
